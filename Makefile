@@ -1,0 +1,88 @@
+# stair. `make demo` and `make test` are all anyone needs: each installs what is missing, then works.
+#
+#   make            the program, build/stair            make test        all tests
+#   make demo       the whole way on Fashion-MNIST      make test-fast   the tests that take no training
+#   make asan       the tests under ASan and UBSan      make arrows      no folder includes upward
+#   make bench      speed of training and inference     make clean
+
+BUILD  ?= build
+CC     ?= gcc
+DIRS   := autograd autograd/ops autograd/kernels nn nn/layers optim datasets \
+          quant quant/observers quant/rules quant/int8 quant/kernels
+
+CFLAGS   ?= -O3 -g
+CPPFLAGS += -I. -I/usr/include/stb -D_GNU_SOURCE -MMD -MP
+STRICT   := -std=c11 -Wall -Wextra -Wshadow -Wmissing-prototypes -Wstrict-prototypes -Wvla \
+            -Wpointer-arith -Wwrite-strings -Werror -ffp-contract=off -pthread
+LDLIBS   := -lopenblas -ljansson -lz -lm -pthread
+
+LIB_SRC   := $(wildcard $(addsuffix /*.c,$(DIRS)))
+TRAIN_SRC := $(wildcard train/*.c)
+TEST_SRC  := $(wildcard tests/test_*.c)
+LIB_OBJ   := $(LIB_SRC:%.c=$(BUILD)/%.o)
+TRAIN_OBJ := $(TRAIN_SRC:%.c=$(BUILD)/%.o)
+# what the tests link besides the library: the program without its main, and their own helpers
+TEST_OBJ  := $(filter-out $(BUILD)/train/main.o,$(TRAIN_OBJ)) \
+             $(patsubst %.c,$(BUILD)/%.o,$(filter-out $(TEST_SRC),$(wildcard tests/*.c)))
+TESTS     := $(TEST_SRC:%.c=$(BUILD)/%)
+SLOW      := $(BUILD)/tests/test_pipeline $(BUILD)/tests/test_train
+
+.PHONY: all deps demo test test-fast asan arrows bench clean help
+.SECONDARY:
+all: deps
+	@$(MAKE) --no-print-directory $(BUILD)/stair
+
+$(BUILD)/stair: $(TRAIN_OBJ) $(BUILD)/libstair.a
+	$(CC) $(LDFLAGS) $^ $(LDLIBS) -o $@
+
+$(BUILD)/libstair.a: $(LIB_OBJ)
+	@rm -f $@
+	ar rcs $@ $^
+
+$(BUILD)/%.o: %.c Makefile
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS) $(STRICT) $(CFLAGS) $(EXTRA) -c $< -o $@
+
+# one file per instruction set, chosen at run time: only these may use its instructions
+$(BUILD)/%_avx2.o: EXTRA := -mavx2
+
+$(BUILD)/tests/test_%: $(BUILD)/tests/test_%.o $(TEST_OBJ) $(BUILD)/libstair.a
+	$(CC) $(LDFLAGS) $^ -lcmocka $(LDLIBS) -o $@
+
+test: deps
+	@$(MAKE) --no-print-directory run-tests
+
+test-fast: deps
+	@$(MAKE) --no-print-directory run-tests TESTS='$(filter-out $(SLOW),$(TESTS))'
+
+.PHONY: run-tests
+run-tests: $(BUILD)/stair $(TESTS)
+	@STAIR=$(BUILD)/stair tests/run.sh $(TESTS)
+
+# The sanitized build uses -O1: the compiler keeps every check, and the tests still end in minutes.
+asan: deps
+	@$(MAKE) --no-print-directory run-tests BUILD=$(BUILD)/asan \
+	  CFLAGS='-O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all' \
+	  LDFLAGS='-fsanitize=address,undefined'
+
+arrows:
+	@tests/arrows.sh
+
+demo: deps
+	@$(MAKE) --no-print-directory $(BUILD)/stair
+	@STAIR=$(BUILD)/stair train/demo.sh
+
+bench: deps
+	@$(MAKE) --no-print-directory $(BUILD)/stair
+	@STAIR=$(BUILD)/stair bench/run.sh
+
+deps:
+	@tests/deps.sh
+
+clean:
+	rm -rf $(BUILD)
+
+help:
+	@sed -n 's/^# \{0,1\}//p' Makefile | head -6
+
+-include $(LIB_OBJ:.o=.d) $(TRAIN_OBJ:.o=.d) $(TEST_SRC:%.c=$(BUILD)/%.d)

@@ -1,0 +1,130 @@
+#include "autograd/arena.h"
+
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "autograd/error.h"
+
+enum { ALIGN = 64, FIRST_BLOCK = 1 << 16 };
+
+/* Blocks form a chain, newest first. `before` counts the bytes that older blocks hold. */
+typedef struct Block {
+    struct Block *older;
+    size_t size, used, before;
+} Block;
+
+struct Arena {
+    Block *block;
+};
+
+static void abort_exhausted(size_t bytes) {
+    CHECK(false, "out of memory: %zu bytes asked", bytes);
+}
+
+void (*arena_exhausted)(size_t bytes) = abort_exhausted;
+
+size_t size_mul(size_t a, size_t b) {
+    size_t product;
+    if (__builtin_mul_overflow(a, b, &product)) {
+        arena_exhausted(SIZE_MAX);
+        abort();
+    }
+    return product;
+}
+
+static char *block_data(Block *block) { return (char *)block + ALIGN; }
+
+static Block *block_new(Block *older, size_t size) {
+    _Static_assert(sizeof(Block) <= ALIGN, "a block's header fits its first line");
+    Block *block = NULL;
+    if (size <= SIZE_MAX - 2 * ALIGN) block = aligned_alloc(ALIGN, size + ALIGN);
+    if (!block) {
+        arena_exhausted(size);
+        abort();
+    }
+    size_t before = older ? older->before + older->used : 0;
+    *block = (Block){.older = older, .size = size, .before = before};
+    return block;
+}
+
+Arena *arena_new(void) {
+    Arena *arena = malloc(sizeof *arena);
+    if (!arena) {
+        arena_exhausted(sizeof *arena);
+        abort();
+    }
+    arena->block = NULL;
+    return arena;
+}
+
+static void free_down_to(Arena *arena, const Block *last) {
+    while (arena->block != last) {
+        Block *older = arena->block->older;
+        free(arena->block);
+        arena->block = older;
+    }
+}
+
+void arena_free(Arena *arena) {
+    if (!arena) return;
+    free_down_to(arena, NULL);
+    free(arena);
+}
+
+void *arena_alloc(Arena *arena, size_t bytes) {
+    if (bytes > SIZE_MAX - ALIGN) arena_exhausted(bytes);
+    bytes = (bytes + ALIGN - 1) / ALIGN * ALIGN;
+    Block *block = arena->block;
+    if (!block || block->size - block->used < bytes) {
+        size_t size = block ? 2 * block->size : FIRST_BLOCK; /* doubling: few blocks, little waste */
+        enum { MOST = 1 << 26 };
+        if (size > MOST) size = MOST;
+        block = arena->block = block_new(block, bytes > size ? bytes : size);
+    }
+    void *memory = block_data(block) + block->used;
+    block->used += bytes;
+    return memory;
+}
+
+void *arena_zeros(Arena *arena, size_t bytes) {
+    return memset(arena_alloc(arena, bytes), 0, bytes);
+}
+
+char *arena_text(Arena *arena, const char *format, ...) {
+    va_list args, again;
+    va_start(args, format);
+    va_copy(again, args);
+    int length = vsnprintf(NULL, 0, format, args);
+    CHECK(length >= 0, "format %s", format);
+    char *text = arena_alloc(arena, (size_t)length + 1);
+    vsnprintf(text, (size_t)length + 1, format, again);
+    va_end(again);
+    va_end(args);
+    return text;
+}
+
+void arena_reset(Arena *arena) {
+    Block *block = arena->block;
+    if (block && block->older) { /* several blocks: one of their joint size serves the next round */
+        size_t size = block->before + block->used;
+        free_down_to(arena, NULL);
+        arena->block = block_new(NULL, size);
+    }
+    if (arena->block) arena->block->used = 0;
+}
+
+ArenaMark arena_mark(Arena *arena) {
+    return (ArenaMark){arena->block, arena->block ? arena->block->used : 0};
+}
+
+void arena_rewind(Arena *arena, ArenaMark mark) {
+    free_down_to(arena, mark.block);
+    if (arena->block) arena->block->used = mark.used;
+}
+
+size_t arena_used(const Arena *arena) {
+    return arena->block ? arena->block->before + arena->block->used : 0;
+}

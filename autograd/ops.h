@@ -1,0 +1,50 @@
+/* The differentiable functions. Each computes at once, records itself on the tape, and returns a tensor
+ * that the tape owns. Inputs must outlive the step. Wrong shapes are the programmer's error: CHECK.
+ * Letters: N batch, C channels, P spatial positions (D H W), K inputs of one output, O outputs. */
+#pragma once
+
+#include <stdint.h>
+
+#include "autograd/tape.h"
+#include "autograd/window.h"
+
+/* a + b and a * b, element by element; equal shapes. */
+Tensor *op_add(Tape *tape, Tensor *a, Tensor *b);
+Tensor *op_mul(Tape *tape, Tensor *a, Tensor *b);
+
+/* y[N,O] = x[N,K] w[O,K]' + b[O]; b may be NULL. */
+Tensor *op_linear(Tape *tape, Tensor *x, Tensor *w, Tensor *b);
+
+typedef struct ConvSpec {
+    Window window;
+    int groups; /* divides C and O; depthwise when groups == C */
+} ConvSpec;
+/* Cross-correlation, as PyTorch's convN d: x[N,C,(D,(H,))W], w[O,C/groups,kernel...], b[O] or NULL. */
+Tensor *op_conv(Tape *tape, Tensor *x, Tensor *w, Tensor *b, const ConvSpec *spec);
+
+typedef struct BatchNormSpec {
+    float *mean, *var; /* running statistics [C]; training moves them, evaluation reads them */
+    float momentum;    /* running = (1 - momentum) running + momentum batch */
+    float eps;
+    bool training; /* true: statistics of this batch (variance biased, the running one unbiased) */
+} BatchNormSpec;
+/* y = gamma (x - mean) / sqrt(var + eps) + beta for each channel of x[N,C,...]; gamma[C], beta[C]. */
+Tensor *op_batchnorm(Tape *tape, Tensor *x, Tensor *gamma, Tensor *beta, const BatchNormSpec *spec);
+
+/* max(x, 0); the gradient at 0 is 0. */
+Tensor *op_relu(Tape *tape, Tensor *x);
+
+/* Largest value of each window, padding never wins, of equal values the first; the mean of each window
+ * over all kernel places, padding counted as 0 (PyTorch's default). x[N,C,...]. */
+Tensor *op_maxpool(Tape *tape, Tensor *x, const Window *window);
+Tensor *op_avgpool(Tape *tape, Tensor *x, const Window *window);
+
+/* The same elements under another shape of the same count. */
+Tensor *op_reshape(Tape *tape, Tensor *x, Shape shape);
+
+/* Each element is 0 with probability p, else x / (1 - p). The mask is a function of (seed, stream) and the
+ * element's index alone. 0 <= p < 1. */
+Tensor *op_dropout(Tape *tape, Tensor *x, float p, uint64_t seed, uint64_t stream);
+
+/* The mean over N of -log softmax(x[n])[label[n]]; x[N,classes], 0 <= label < classes. Shape: scalar. */
+Tensor *op_cross_entropy(Tape *tape, Tensor *x, const int *labels);

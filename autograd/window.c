@@ -1,0 +1,37 @@
+#include "autograd/window.h"
+
+#include "autograd/error.h"
+
+Window window_identity(void) {
+    return (Window){.kernel = {1, 1, 1}, .stride = {1, 1, 1}, .dilation = {1, 1, 1}};
+}
+
+int window_out(const Window *window, int d, int in) {
+    int reach = window->dilation[d] * (window->kernel[d] - 1) + 1;
+    int room = in + 2 * window->padding[d] - reach;
+    return room < 0 ? 0 : room / window->stride[d] + 1;
+}
+
+void window_sizes(const Shape *batched, int size[SPATIAL]) {
+    int rank = batched->rank - 2;
+    CHECK(rank >= 1 && rank <= SPATIAL, "rank %d is not N C and 1 to 3 spatial dimensions",
+          batched->rank);
+    for (int d = 0; d < SPATIAL; d++) {
+        int from = d - (SPATIAL - rank);
+        size[d] = from < 0 ? 1 : batched->dim[2 + from];
+    }
+}
+
+Shape window_shape(const Window *window, const Shape *batched, int channels) {
+    int size[SPATIAL];
+    window_sizes(batched, size);
+    int rank = batched->rank - 2;
+    Shape out = {.rank = batched->rank, .dim = {batched->dim[0], channels}};
+    for (int i = 0; i < rank; i++) {
+        int d = SPATIAL - rank + i;
+        out.dim[2 + i] = window_out(window, d, size[d]);
+        CHECK(out.dim[2 + i] > 0, "a kernel of %d does not fit a size of %d", window->kernel[d],
+              size[d]);
+    }
+    return out;
+}

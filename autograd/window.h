@@ -1,0 +1,25 @@
+/* Window: how a kernel moves over 1, 2 or 3 spatial dimensions. One geometry serves conv1d to conv3d and
+ * every pool: all loops run over D H W, and missing leading dimensions have size 1.
+ * Sizes as in PyTorch: out = floor((in + 2 padding - dilation (kernel - 1) - 1) / stride) + 1. */
+#pragma once
+
+#include "autograd/tensor.h"
+
+enum { SPATIAL = 3 };
+
+typedef struct Window {
+    int kernel[SPATIAL], stride[SPATIAL], padding[SPATIAL], dilation[SPATIAL]; /* D H W */
+} Window;
+
+/* A window of kernel 1, stride 1, padding 0, dilation 1: the identity in every dimension. */
+Window window_identity(void);
+
+/* The output size along dimension d for an input of size `in`; < 1 when the kernel does not fit. */
+int window_out(const Window *window, int d, int in);
+
+/* The D H W sizes behind N and C of a tensor's shape (rank 3 to 5), right-aligned, 1 where missing. */
+void window_sizes(const Shape *batched, int size[SPATIAL]);
+
+/* The shape of the result for a batched input: N, channels, then the output size of each of the input's
+ * spatial dimensions. CHECKs that the kernel fits. */
+Shape window_shape(const Window *window, const Shape *batched, int channels);

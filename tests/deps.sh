@@ -1,0 +1,15 @@
+#!/bin/sh
+# Installs the Debian packages that are missing; touches no package manager when none is.
+set -eu
+packages='gcc make libc6-dev libopenblas-dev zlib1g-dev libstb-dev libjansson-dev libcmocka-dev dataset-fashion-mnist'
+missing=''
+for p in $packages; do
+    dpkg-query -W -f='${db:Status-Status}' "$p" 2>/dev/null | grep -qx installed || missing="$missing $p"
+done
+[ -n "$missing" ] || exit 0
+sudo=''
+[ "$(id -u)" -eq 0 ] || sudo='sudo'
+echo "installing:$missing" >&2
+$sudo apt-get update -qq
+# shellcheck disable=SC2086  # one word a package
+DEBIAN_FRONTEND=noninteractive $sudo apt-get install -y -qq --no-install-recommends $missing >/dev/null
