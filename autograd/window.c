@@ -1,7 +1,5 @@
 #include "autograd/window.h"
 
-#include "autograd/error.h"
-
 Window window_identity(void) {
     return (Window){.kernel = {1, 1, 1}, .stride = {1, 1, 1}, .dilation = {1, 1, 1}};
 }
@@ -20,6 +18,19 @@ void window_sizes(const Shape *batched, int size[SPATIAL]) {
         int from = d - (SPATIAL - rank);
         size[d] = from < 0 ? 1 : batched->dim[2 + from];
     }
+}
+
+bool window_fits(const Window *window, const Shape *sample, Error *error) {
+    Shape batched = shape_batched(sample, 1);
+    int size[SPATIAL];
+    char text[SHAPE_TEXT];
+    window_sizes(&batched, size);
+    for (int d = 0; d < SPATIAL; d++)
+        if (window_out(window, d, size[d]) < 1)
+            return error_set(error, ERROR_INPUT, "a kernel of %d does not fit into %s",
+                             window->dilation[d] * (window->kernel[d] - 1) + 1,
+                             shape_text(sample, text));
+    return true;
 }
 
 Shape window_shape(const Window *window, const Shape *batched, int channels) {

@@ -3,6 +3,7 @@
  * Sizes as in PyTorch: out = floor((in + 2 padding - dilation (kernel - 1) - 1) / stride) + 1. */
 #pragma once
 
+#include "autograd/error.h"
 #include "autograd/tensor.h"
 
 enum { SPATIAL = 3 };
@@ -19,6 +20,9 @@ int window_out(const Window *window, int d, int in);
 
 /* The D H W sizes behind N and C of a tensor's shape (rank 3 to 5), right-aligned, 1 where missing. */
 void window_sizes(const Shape *batched, int size[SPATIAL]);
+
+/* Whether the window has a place in a sample of shape C (D (H)) W; if not, the reason in *error. */
+bool window_fits(const Window *window, const Shape *sample, Error *error);
 
 /* The shape of the result for a batched input: N, channels, then the output size of each of the input's
  * spatial dimensions. CHECKs that the kernel fits. */

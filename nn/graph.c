@@ -1,0 +1,152 @@
+/* The graph itself: nodes, parameters, the forward walk. Its text form is graph_text.c. */
+#include "nn/graph.h"
+
+#include <string.h>
+
+#include "nn/nearest.h"
+
+#define LAYER(name) extern const Layer name##_layer;
+#include "nn/layers.def"
+#undef LAYER
+
+const Layer *const layer_list[] = {
+#define LAYER(name) &name##_layer,
+#include "nn/layers.def"
+#undef LAYER
+    NULL,
+};
+
+const Layer *layer_find(const char *name) {
+    for (int i = 0; layer_list[i]; i++)
+        if (strcmp(layer_list[i]->name, name) == 0) return layer_list[i];
+    return NULL;
+}
+
+const Layer *layer_nearest(const char *name) {
+    const Layer *nearest = NULL;
+    for (int i = 0; layer_list[i]; i++) {
+        const Layer *layer = layer_list[i];
+        if (is_near(name, layer->name) &&
+            (!nearest || edit_distance(name, layer->name) < edit_distance(name, nearest->name)))
+            nearest = layer;
+    }
+    return nearest;
+}
+
+Graph *graph_new(const char *name) {
+    Arena *arena = arena_new();
+    Graph *graph = arena_zeros(arena, sizeof *graph);
+    graph->arena = arena;
+    strncpy(graph->name, name, NODE_NAME - 1);
+    return graph;
+}
+
+void graph_free(Graph *graph) {
+    if (graph) arena_free(graph->arena);
+}
+
+Node *graph_add(Graph *graph, const char *name, const Layer *layer, const void *spec, int inputs,
+                const int in[], Error *error) {
+    const Shape *shapes[LAYER_MAX_INPUTS];
+    if (graph->nodes == GRAPH_MAX_NODES) {
+        error_set(error, ERROR_INPUT, "more than %d nodes", GRAPH_MAX_NODES);
+        return NULL;
+    }
+    CHECK(inputs <= LAYER_MAX_INPUTS && strlen(name) < NODE_NAME, "node %s", name);
+    Node *node = &graph->node[graph->nodes];
+    *node = (Node){.index = graph->nodes,
+                   .layer = layer,
+                   .inputs = inputs,
+                   .arena = graph->arena,
+                   .forward = layer->forward};
+    strcpy(node->name, name);
+    node->spec = arena_zeros(graph->arena, layer->spec_size);
+    if (layer->spec_size) memcpy(node->spec, spec, layer->spec_size);
+    for (int i = 0; i < inputs; i++) {
+        node->in[i] = in[i];
+        shapes[i] = &graph->node[in[i]].shape;
+        int spatial = shapes[i]->rank - 1;
+        if (layer->spatial && spatial != layer->spatial) {
+            char text[SHAPE_TEXT];
+            error_set(error, ERROR_INPUT, "%s needs %d spatial dimensions, but %s is %s",
+                      layer->name, layer->spatial, graph->node[in[i]].name,
+                      shape_text(shapes[i], text));
+            return NULL;
+        }
+    }
+    if (!layer->shape(node, shapes, error)) return NULL;
+    double elements = 1;
+    for (int i = 0; i < node->shape.rank; i++) elements *= node->shape.dim[i];
+    if (elements > 0x1p28) {
+        error_set(error, ERROR_INPUT, "a result of %.0f values, at most 2^28", elements);
+        return NULL;
+    }
+    graph->nodes++;
+    return node;
+}
+
+Tensor *node_param(Node *node, const char *name, Shape shape, bool trainable) {
+    CHECK(node->params < NODE_PARAMS, "%s has too many parameters", node->name);
+    Tensor *tensor = tensor_zeros(node->arena, shape);
+    tensor->needs_grad = trainable;
+    node->param[node->params++] = (Param){.name = name, .tensor = tensor, .trainable = trainable};
+    return tensor;
+}
+
+Tensor *node_tensor(const Node *node, const char *name) {
+    for (int i = 0; i < node->params; i++)
+        if (strcmp(node->param[i].name, name) == 0) return node->param[i].tensor;
+    return NULL;
+}
+
+void graph_init(Graph *graph, uint64_t seed) {
+    for (int i = 0; i < graph->nodes; i++) {
+        Node *node = &graph->node[i];
+        Rng rng = rng_stream(seed, RNG_INIT, (uint64_t)i);
+        if (node->layer->init) node->layer->init(node, &rng);
+    }
+}
+
+Tensor *graph_forward(const Graph *graph, const Run *run, Tensor *x, Tensor *value[]) {
+    Tensor *local[GRAPH_MAX_NODES];
+    if (!value) value = local;
+    for (int i = 0; i < graph->nodes; i++) {
+        const Node *node = &graph->node[i];
+        Tensor *in[LAYER_MAX_INPUTS] = {x}; /* the input node, which has no inputs, reads x */
+        for (int k = 0; k < node->inputs; k++) in[k] = value[node->in[k]];
+        value[i] = node->forward(run, node, in);
+    }
+    return value[graph->nodes - 1];
+}
+
+Node *graph_find(Graph *graph, const char *name) {
+    for (int i = 0; i < graph->nodes; i++)
+        if (strcmp(graph->node[i].name, name) == 0) return &graph->node[i];
+    return NULL;
+}
+
+const Node *graph_output(const Graph *graph) { return &graph->node[graph->nodes - 1]; }
+
+int graph_readers(const Graph *graph, int index) {
+    int readers = 0;
+    for (int i = index + 1; i < graph->nodes; i++)
+        for (int k = 0; k < graph->node[i].inputs; k++) readers += graph->node[i].in[k] == index;
+    return readers;
+}
+
+size_t graph_parameters(const Graph *graph) {
+    size_t count = 0;
+    for (int i = 0; i < graph->nodes; i++)
+        for (int k = 0; k < graph->node[i].params; k++)
+            if (graph->node[i].param[k].trainable) count += graph->node[i].param[k].tensor->count;
+    return count;
+}
+
+bool graph_complete(const Graph *graph, Error *error) {
+    if (graph->nodes < 2) return error_set(error, ERROR_INPUT, "a net needs an input and a layer");
+    for (int i = 0; i < graph->nodes - 1; i++)
+        if (!graph_readers(graph, i))
+            return error_set(error, ERROR_INPUT, "nothing reads %s, and it is not the last node",
+                             graph->node[i].name);
+    return true;
+}

@@ -1,0 +1,54 @@
+/* Layer: the const row of one kind of node. It knows how to size, initialise and run that kind in float on a
+ * tape, and says as data how it behaves under quantization; nn knows nothing more of it.
+ *
+ * To add a layer: nn/layers/NAME.c with `const Layer NAME_layer`, and LAYER(NAME) in nn/layers.def. Text form,
+ * checkpoint, printing and quantization follow from the row; the tests loop over the list. */
+#pragma once
+
+#include "autograd/error.h"
+#include "autograd/ops.h"
+#include "autograd/rng.h"
+#include "nn/field.h"
+
+typedef struct Node Node;
+
+/* How a forward is run. */
+typedef struct Run {
+    Tape *tape;
+    bool training;         /* batch statistics, dropout, observers: only while training */
+    uint64_t seed, step;   /* name the random numbers of this step */
+} Run;
+
+enum { INPUTS_MANY = -1 /* two or more */, LAYER_MAX_INPUTS = OP_MAX_INPUTS };
+
+typedef struct Layer {
+    const char *name;    /* as in a .net text */
+    const char *summary; /* one line for the reader */
+    int inputs;          /* how many, or INPUTS_MANY */
+    int spatial;         /* spatial dimensions that the input must have; 0: any shape */
+    size_t spec_size;    /* of the struct that `fields` describes */
+    const Field *fields; /* ends with a NULL name; NULL: none */
+
+    /* From the inputs' shapes (of one sample), makes node->shape and declares parameters (node_param). On a spec
+     * that does not fit: the reason in *error, without the node's name, and false. */
+    bool (*shape)(Node *node, const Shape *const in[], Error *error);
+    /* Fills the parameters; NULL: none, or zeros serve. */
+    void (*init)(Node *node, Rng *rng);
+    /* The layer's result for a batch; owned by the tape. */
+    Tensor *(*forward)(const Run *run, const Node *node, Tensor *const in[]);
+    /* Weighted kinds: the linear map with the weights given, b may be NULL. forward is apply(own weights). */
+    Tensor *(*apply)(Tape *tape, const Node *node, Tensor *x, Tensor *w, Tensor *b);
+
+    /* --- under quantization (read by quant/) --- */
+    const char *rule;           /* a row of quant/rules.def: "weighted", "share", ...; NULL: stays float only */
+    int (*divisor)(const Node *node);  /* "mean": the number of values that each output averages */
+    float (*pointwise)(const Node *node, float x); /* "pointwise": the function of one value */
+    bool clamps_at_zero;        /* relu: a producer that owns its range absorbs it */
+} Layer;
+
+/* The list: every layer of layers.def, NULL at its end. */
+extern const Layer *const layer_list[];
+const Layer *layer_find(const char *name);
+
+/* The layer whose name is nearest to `name`, for "did you mean"; NULL if none is near. */
+const Layer *layer_nearest(const char *name);
