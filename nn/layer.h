@@ -17,6 +17,7 @@ typedef struct Run {
     Tape *tape;
     bool training;         /* batch statistics, dropout, observers: only while training */
     uint64_t seed, step;   /* name the random numbers of this step */
+    Error *error;          /* a value that cannot be used (NaN) is told here; NULL: not wanted */
 } Run;
 
 enum { INPUTS_MANY = -1 /* two or more */, LAYER_MAX_INPUTS = OP_MAX_INPUTS };

@@ -1,0 +1,33 @@
+/* lookup: any function of one value as a table of 256 codes, made here with N1 and N2 from the layer's own float
+ * function (N7). */
+#include "quant/program.h"
+
+typedef struct LookupArgs {
+    uint8_t table[256];
+} LookupArgs;
+
+static const void *lower(const QNode *q, Arena *arena, Error *error) {
+    (void)error;
+    const Quantizer *in = q->in[0], *out = q->out;
+    LookupArgs *args = arena_zeros(arena, sizeof *args);
+    for (int byte = 0; byte <= quantizer_top(in); byte++) {
+        float x = dequantize(&in->q, 0, byte + in->q.qmin);
+        float y = q->node->layer->pointwise(q->node, x);
+        args->table[byte] = (uint8_t)(quantize(&out->q, 0, y) - out->q.qmin);
+    }
+    return args;
+}
+
+static void run(const Instr *instr, const Call *call) {
+    const LookupArgs *args = instr->args;
+    size_t count = (size_t)call->samples * instr->value[instr->out].bytes;
+    for (size_t i = 0; i < count; i++) call->out[i] = args->table[call->in[0][i]];
+}
+
+const InstrKind lookup_instr = {
+    .name = "lookup",
+    .summary = "a function of one value, by a table",
+    .rule = "pointwise",
+    .lower = lower,
+    .run = run,
+};

@@ -1,0 +1,53 @@
+#include "quant/qparams.h"
+
+#include <float.h>
+
+QParams qparams_new(Arena *arena, const QuantSpec *spec, int channels) {
+    CHECK(spec->bits >= BITS_LEAST && spec->bits <= 16 && channels > 0, "%d bits, %d channels",
+          spec->bits, channels);
+    int32_t half = 1 << (spec->bits - 1);
+    QParams q = {.channels = channels, .qmin = 0, .qmax = 2 * half - 1};
+    if (spec->is_signed) {
+        q.qmin = spec->symmetric ? 1 - half : -half;
+        q.qmax = half - 1;
+    }
+    q.scale = arena_alloc(arena, sizeof *q.scale * (size_t)channels);
+    q.zero_point = arena_zeros(arena, sizeof *q.zero_point * (size_t)channels);
+    for (int c = 0; c < channels; c++) q.scale[c] = 1;
+    return q;
+}
+
+void qparams_set_range(QParams *q, int c, bool symmetric, float lo_value, float hi_value) {
+    CHECK(lo_value <= hi_value && isfinite(lo_value) && isfinite(hi_value), "range %g to %g",
+          (double)lo_value, (double)hi_value);
+    double lo = fmin(lo_value, 0), hi = fmax(hi_value, 0);
+    double range = symmetric ? fmax(-lo, hi) / q->qmax : (hi - lo) / (q->qmax - q->qmin);
+    if (range == 0) range = 1;
+    if (range < (double)FLT_MIN) range = (double)FLT_MIN; /* never 0 or denormal as a float */
+    q->scale[c] = (float)range;
+    double zero = symmetric ? 0 : rint(q->qmin - lo / range);
+    q->zero_point[c] = (int32_t)fmin(fmax(zero, q->qmin), q->qmax);
+}
+
+bool tensor_quant(const float *x, size_t count, float amax, int bits, bool is_unsigned, float *codes,
+                  float *scale, Error *error) {
+    float bound = (float)((1 << (bits - 1 + is_unsigned)) - 1);
+    if (!(amax >= 0)) return error_set(error, ERROR_INPUT, "amax %g is negative", (double)amax);
+    *scale = amax <= 0x1p-24f ? 1 : bound / amax;
+    for (size_t i = 0; i < count; i++) {
+        if (is_unsigned && x[i] < 0)
+            return error_set(error, ERROR_INPUT, "element %zu is %g, but the codes are unsigned", i,
+                             (double)x[i]);
+        float code = amax <= 0x1p-24f ? 0 : round_half_even(x[i] * *scale);
+        codes[i] = clamp_float(code, is_unsigned ? 0 : -bound, bound);
+    }
+    return true;
+}
+
+bool fake_tensor_quant(const float *x, size_t count, float amax, int bits, bool is_unsigned,
+                       float *y, Error *error) {
+    float scale;
+    if (!tensor_quant(x, count, amax, bits, is_unsigned, y, &scale, error)) return false;
+    for (size_t i = 0; i < count; i++) y[i] /= scale;
+    return true;
+}

@@ -1,0 +1,35 @@
+/* Quantizer: what quantizes one value (an edge of the graph): an observer that sees its range, the scale and zero
+ * point that follow, and two switches. Nodes whose values share codes share the pointer. */
+#pragma once
+
+#include "nn/layer.h"
+#include "quant/fakequant.h"
+#include "quant/observer.h"
+
+typedef struct Quantizer {
+    const char *name; /* of the node whose value it is */
+    QuantSpec spec;
+    Observer *observer;
+    QParams q;
+    bool ready;     /* a range is known */
+    bool observing; /* update the range with each batch */
+    bool faking;    /* round values to the grid */
+} Quantizer;
+
+/* Owned by the arena; it has seen nothing and both switches are off. */
+Quantizer *quantizer_new(Arena *arena, const char *name, const QuantSpec *spec,
+                         const ObserverKind *observer);
+
+/* A batch passes: observed, then rounded, as the switches say. A NaN or infinity is an error in run->error. */
+Tensor *quantizer_pass(Quantizer *quantizer, const Run *run, Tensor *x, Ste ste);
+
+/* The scale and zero point from the observer's range. */
+void quantizer_update(Quantizer *quantizer);
+
+/* The same grid in bytes, as the integer kernels hold codes: u = q - qmin, so that codes begin at 0. */
+static inline int32_t quantizer_zero(const Quantizer *quantizer) {
+    return quantizer->q.zero_point[0] - quantizer->q.qmin;
+}
+static inline int32_t quantizer_top(const Quantizer *quantizer) {
+    return quantizer->q.qmax - quantizer->q.qmin;
+}

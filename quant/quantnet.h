@@ -1,0 +1,39 @@
+/* QuantNet: a graph under quantization. quant_prepare attaches it to a graph, in place: chains that become one
+ * integer operation are joined, every value gets its quantizer, and each node's forward becomes one of two walks:
+ *
+ *   simulate  float arithmetic with switches: observing ranges, rounding to grids (calibration, fine-tuning)
+ *   exact     the integers of the frozen program, carried by floats (evaluation); quant_freeze comes first
+ */
+#pragma once
+
+#include "quant/rule.h"
+
+typedef struct QuantNet {
+    Graph *graph;
+    QuantConfig config;
+    QNode node[GRAPH_MAX_NODES]; /* [graph->nodes] */
+    int quantizers;
+    Quantizer *quantizer[GRAPH_MAX_NODES]; /* of values, in the order of their nodes */
+    Arena *integers; /* what freeze made, renewed by each freeze */
+} QuantNet;
+
+/* Rewrites the graph. Chains weighted (batchnorm) (relu), sum relu, mean relu are joined where nothing else reads what
+ * lies between; the joined nodes stay, as names that pass the value on. A net with a part that integers cannot do is
+ * refused, naming the node (ERROR_INPUT), and is as before. Owned by the graph, but for quant_release. */
+QuantNet *quant_prepare(Graph *graph, const QuantConfig *config, Error *error);
+void quant_release(QuantNet *net); /* before graph_free; NULL is fine */
+
+/* Switches of all values at once. */
+void quant_observe(QuantNet *net, bool observing);
+void quant_fake(QuantNet *net, bool faking);
+/* From here on activations are observed by this kind, starting from the ranges they have. */
+void quant_observer(QuantNet *net, const ObserverKind *kind);
+
+/* graph_forward simulates from here on (quant_prepare's choice too), or evaluates exactly. */
+void quant_simulate(QuantNet *net);
+void quant_exact(QuantNet *net);
+
+/* Derives the integers of every node from the present weights and ranges: the model itself is not changed, and doing
+ * it twice gives the same. ERROR_INPUT, naming the node, for a value whose range is not known and for sums that do
+ * not fit 32 bits. */
+bool quant_freeze(QuantNet *net, Error *error);

@@ -1,0 +1,55 @@
+/* Rule: how one class of layers behaves under quantization. A layer's row names its rule; everything that quant/
+ * does with a node goes through the rule's functions.
+ *
+ *   simulate  while calibrating and fine-tuning: float arithmetic, differentiable, weights rounded to their grid
+ *   freeze    derives the integer constants, once: weights, biases, multipliers, tables
+ *   exact     evaluation (N11): the same integers as the program, carried by floats; values in and out lie on
+ *             their grids, r = S (q - Z)
+ *
+ * To add a rule: quant/rules/NAME.c with `const Rule NAME_rule` and the line RULE(NAME) in quant/rules.def. */
+#pragma once
+
+#include "nn/graph.h"
+#include "quant/config.h"
+#include "quant/quantizer.h"
+
+typedef struct QNode QNode;
+
+typedef struct Rule {
+    const char *name;
+    bool owns_range; /* its value has a quantizer of its own; otherwise it shares its input's */
+    /* May this node be quantized as it stands? NULL: yes. On no: why, in *error. */
+    bool (*check)(const QNode *q, Error *error);
+    /* The value before its quantizer; NULL: the layer's own forward. */
+    Tensor *(*simulate)(const Run *run, const QNode *q, Tensor *const in[]);
+    /* Makes q->integers in `arena` from the quantizers and the present weights; NULL: there are none. On a net that
+     * integers cannot hold: why, naming the node, in *error (ERROR_INPUT). */
+    bool (*freeze)(QNode *q, Arena *arena, Error *error);
+    Tensor *(*exact)(const Run *run, const QNode *q, Tensor *const in[]);
+} Rule;
+
+/* A node under quantization; node->quant points to it. */
+struct QNode {
+    const Rule *rule;
+    Node *node;
+    const QuantConfig *config;
+    const Node *from[LAYER_MAX_INPUTS]; /* the nodes whose values it reads */
+    Quantizer *in[LAYER_MAX_INPUTS];    /* of each of these values */
+    Quantizer *out;               /* of the value; after absorbed nodes, if there are any */
+    const Node *into;             /* not NULL: absorbed by that node, passes its value through */
+    const Node *batchnorm, *relu; /* what this node absorbed; NULL: nothing */
+    QuantSpec weight;             /* "weighted" rule: how its weights are quantized */
+    void *integers;               /* what freeze made; the rule knows its type */
+};
+
+extern const Rule *const rule_list[]; /* ends with NULL */
+const Rule *rule_find(const char *name);
+
+/* The result of the layer's forward rounded to the output grid: exact() of rules that compute in float. */
+Tensor *rule_round(const Run *run, const QNode *q, Tensor *y);
+
+/* x[i] as whole numbers q - Z of the grid; owned by the tape. */
+Tensor *rule_codes(const Run *run, const Quantizer *grid, const Tensor *x);
+
+/* Lowest output byte: the zero point when a relu was absorbed, else 0. */
+static inline int32_t rule_lowest(const QNode *q) { return q->relu ? quantizer_zero(q->out) : 0; }

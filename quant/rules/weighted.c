@@ -1,0 +1,208 @@
+/* weighted: convolutions and linear layers, with the batchnorm and relu they absorbed.
+ *
+ *   training    y = relu(apply(x, FQ(s W), FQ(b')))      s, b' from the fold, differentiable
+ *   evaluation  acc = apply(q_x - Z_x, q_w) + q_b, exact, then one rounding by N6
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "autograd/kernels/parallel.h"
+#include "quant/fold.h"
+#include "quant/rules/integers.h"
+
+/* The weights and bias that the layer computes with: folded, still float. */
+typedef struct Folded {
+    Tensor *weight;
+    Tensor *bias; /* NULL: none */
+    QParams grid; /* of the weights: memoryless, from these very weights (N9) */
+} Folded;
+
+static void channel_range(const Tensor *w, int channels, int c, float *lo, float *hi) {
+    size_t inner = w->count / (size_t)channels;
+    const float *row = w->data + (size_t)c * inner;
+    *lo = *hi = 0;
+    for (size_t i = 0; i < inner; i++) {
+        *lo = row[i] < *lo ? row[i] : *lo;
+        *hi = row[i] > *hi ? row[i] : *hi;
+    }
+}
+
+/* N3 and N9 for weights: absolute largest of each channel, no scale so small that the bias's code would not fit. */
+static QParams weight_grid(Arena *arena, const QNode *q, const Tensor *w, const Tensor *bias) {
+    int outputs = w->shape.dim[0], channels = q->weight.per_channel ? outputs : 1;
+    QParams grid = qparams_new(arena, &q->weight, channels);
+    for (int c = 0; c < channels; c++) {
+        float lo, hi;
+        channel_range(w, channels, c, &lo, &hi);
+        if (!isfinite(lo) || !isfinite(hi)) continue; /* the NaN check of the step reports it */
+        qparams_set_range(&grid, c, q->weight.symmetric, lo, hi);
+    }
+    for (int o = 0; bias && q->in[0]->ready && o < outputs; o++) {
+        float least = bias_scale_floor(bias->data[o], q->in[0]->q.scale[0]);
+        float *scale = &grid.scale[channels == 1 ? 0 : o];
+        if (*scale < least) *scale = least;
+    }
+    return grid;
+}
+
+static Folded fold(Tape *tape, const QNode *q) {
+    Tensor *w = node_tensor(q->node, "weight"), *b = node_tensor(q->node, "bias");
+    if (q->batchnorm) {
+        b = op_fold_bias(tape, b, q->batchnorm);
+        w = op_fold_weight(tape, w, q->batchnorm);
+    }
+    return (Folded){w, b, weight_grid(tape->arena, q, w, b)};
+}
+
+static Tensor *simulate(const Run *run, const QNode *q, Tensor *const in[]) {
+    Folded f = fold(run->tape, q);
+    if (q->out->faking) {
+        QParams *grid = arena_alloc(run->tape->arena, sizeof *grid);
+        *grid = f.grid;
+        f.weight = op_fakequant(run->tape, f.weight, grid, q->config->ste);
+        if (f.bias) f.bias = op_fakequant_bias(run->tape, f.bias, q->in[0]->q.scale[0], grid);
+    }
+    return q->node->layer->apply(run->tape, q->node, in[0], f.weight, f.bias);
+}
+
+/* --- freezing --- */
+
+static float scale_of(const WeightedIntegers *w, int o) {
+    return w->grid.scale[w->grid.channels == 1 ? 0 : o];
+}
+
+bool weighted_complete(const QNode *q, WeightedIntegers *w, Arena *arena, Error *error) {
+    int64_t zero = quantizer_zero(q->in[0]), top = quantizer_top(q->in[0]);
+    int64_t reach = zero > top - zero ? zero : top - zero; /* the largest |q_x - Z_x| */
+    w->multiplier = arena_alloc(arena, sizeof *w->multiplier * (size_t)w->outputs);
+    w->largest = 0;
+    for (int o = 0; o < w->outputs; o++) {
+        int64_t sum = 0, absolute = 0;
+        for (int k = 0; k < w->depth; k++) {
+            int64_t code = w->weight[(size_t)o * (size_t)w->depth + (size_t)k];
+            sum += code;
+            absolute += llabs(code);
+        }
+        /* N5: the true sum, and the kernels' form of it, where Z_x sum(q_w) is taken out of the bias */
+        int64_t bias = w->bias[o], most = absolute * reach + llabs(bias);
+        int64_t shifted = absolute * top + llabs(bias - zero * sum);
+        most = most > shifted ? most : shifted;
+        if (most >= INT64_C(1) << 31 || absolute >= 1 << 24)
+            return error_set(error, ERROR_INPUT,
+                             "%s: the sum of output %d can reach %lld, more than 32 bits hold: it needs fewer "
+                             "bits or inputs",
+                             q->node->name, o, (long long)most);
+        double m = (double)q->in[0]->q.scale[0] * (double)scale_of(w, o) / (double)q->out->q.scale[0];
+        if (!multiplier_from(m, &w->multiplier[o]))
+            return error_set(error, ERROR_INPUT, "%s: output %d: a scale ratio of %g", q->node->name,
+                             o, m);
+        if (absolute > w->largest) w->largest = absolute;
+    }
+    return true;
+}
+
+static bool freeze(QNode *q, Arena *arena, Error *error) {
+    Tape tape = {.arena = arena}; /* not recording: the fold is the one of training */
+    Folded f = fold(&tape, q);
+    if (!floats_finite(f.weight->data, f.weight->count) ||
+        (f.bias && !floats_finite(f.bias->data, f.bias->count)))
+        return error_set(error, ERROR_INPUT, "%s: a weight is NaN or infinite", q->node->name);
+    WeightedIntegers *w = arena_zeros(arena, sizeof *w);
+    w->outputs = f.weight->shape.dim[0];
+    w->depth = (int)(f.weight->count / (size_t)w->outputs);
+    w->grid = f.grid;
+    w->weight = arena_alloc(arena, f.weight->count);
+    w->bias = arena_zeros(arena, sizeof *w->bias * (size_t)w->outputs);
+    for (size_t i = 0; i < f.weight->count; i++) {
+        int o = (int)(i / (size_t)w->depth);
+        w->weight[i] = (int8_t)quantize(&w->grid, w->grid.channels == 1 ? 0 : o, f.weight->data[i]);
+    }
+    for (int o = 0; f.bias && o < w->outputs; o++)
+        w->bias[o] = quantize_bias(f.bias->data[o], q->in[0]->q.scale[0], scale_of(w, o));
+    q->integers = w;
+    return weighted_complete(q, w, arena, error);
+}
+
+/* --- exact evaluation --- */
+
+/* Adds apply(part, w) * weight to the int32 sums. */
+typedef struct Parts {
+    const QNode *q;
+    const float *sums;
+    int32_t *acc;
+    int32_t weight;
+    int samples;
+    size_t sample; /* results of one sample */
+    float *y;
+} Parts;
+
+static void add_chunk(void *context, int index, int worker) {
+    (void)worker;
+    const Parts *p = context;
+    size_t begin = (size_t)chunk_begin(index) * p->sample;
+    size_t end = (size_t)chunk_end(index, p->samples) * p->sample;
+    for (size_t i = begin; i < end; i++) p->acc[i] += (int32_t)p->sums[i] * p->weight;
+}
+
+static void requantize_chunk(void *context, int index, int worker) {
+    (void)worker;
+    const Parts *p = context;
+    const WeightedIntegers *w = p->q->integers;
+    const Quantizer *out = p->q->out;
+    int32_t zero = quantizer_zero(out), lo = rule_lowest(p->q), hi = quantizer_top(out);
+    size_t positions = p->sample / (size_t)w->outputs;
+    float scale = out->q.scale[0];
+    for (int n = chunk_begin(index); n < chunk_end(index, p->samples); n++)
+        for (int o = 0; o < w->outputs; o++) {
+            size_t row = (size_t)n * p->sample + (size_t)o * positions;
+            for (size_t i = row; i < row + positions; i++) {
+                int32_t byte = requantize(p->acc[i] + w->bias[o], w->multiplier[o], zero, lo, hi);
+                p->y[i] = scale * (float)(byte - zero);
+            }
+        }
+}
+
+/* Float sums of whole numbers are exact while they stay below 2^24. Where they might not, x is cut into digits,
+ * x = sum of digit[i] * base^i, small enough that the sums of each digit are exact: apply is linear. */
+static Tensor *exact(const Run *run, const QNode *q, Tensor *const in[]) {
+    const WeightedIntegers *w = q->integers;
+    const Node *node = q->node;
+    int samples = in[0]->shape.dim[0];
+    int32_t zero = quantizer_zero(q->in[0]), top = quantizer_top(q->in[0]);
+    int32_t reach = zero > top - zero ? zero : top - zero;
+
+    Shape shape = node_tensor(node, "weight")->shape;
+    Tensor *weight = tape_tensor(run->tape, shape);
+    for (size_t i = 0; i < weight->count; i++) weight->data[i] = w->weight[i];
+    Tensor *rest = rule_codes(run, q->in[0], in[0]);
+    Tensor *digit = rest;
+
+    int32_t base = 1 << 16; /* one digit, unless that may exceed 2^24 */
+    while (base > 2 && w->largest * (base > reach ? reach : base - 1) >= 1 << 24) base >>= 1;
+    bool several = base <= reach;
+    if (several) digit = tape_tensor(run->tape, rest->shape);
+
+    Tensor *y = tape_tensor(run->tape, shape_batched(&node->shape, samples));
+    Parts parts = {.q = q, .samples = samples, .sample = y->count / (size_t)samples, .y = y->data};
+    parts.acc = arena_zeros(run->tape->arena, sizeof(int32_t) * y->count);
+    for (int64_t place = 1; place == 1 || (several && place <= reach); place *= base) {
+        for (size_t i = 0; several && i < rest->count; i++) { /* truncated division: signs agree */
+            int32_t value = (int32_t)rest->data[i];
+            digit->data[i] = (float)(value % base);
+            rest->data[i] = (float)(value / base);
+        }
+        parts.sums = node->layer->apply(run->tape, node, digit, weight, NULL)->data;
+        parts.weight = (int32_t)place;
+        parallel_for(chunk_count(samples), add_chunk, &parts);
+    }
+    parallel_for(chunk_count(samples), requantize_chunk, &parts);
+    return y;
+}
+
+const Rule weighted_rule = {
+    .name = "weighted",
+    .owns_range = true,
+    .simulate = simulate,
+    .freeze = freeze,
+    .exact = exact,
+};
