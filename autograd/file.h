@@ -2,8 +2,7 @@
  *
  * A file is read at once, into an arena, under a limit the caller names. A file is written beside
  * its place and moved there when every byte is on the disk: a reader sees the old file or the new
- * one, never half of one, whatever fails in between. Only the Error's path and reason are text;
- * nothing here knows a format.
+ * one, never half of one, whatever fails in between.
  *
  * Messages read `PATH: reason`. ERROR_IO: the path cannot be opened, read or written, or is no
  * regular file. ERROR_INPUT: the file is there, and larger than the limit. */
