@@ -11,9 +11,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* Every system call's failure is told the same way: errno has the reason, %m its text. */
+/* Every system call's failure is told the same way: errno has the reason, %m its text. A path may
+ * be longer than a message, and must not push the reason out of it. */
 static bool fail(Error *error, const char *path) {
-    return error_set(error, ERROR_IO, "%s: %m", path);
+    return error_set(error, ERROR_IO, "%.1024s: %m", path);
 }
 
 static bool not_regular(Error *error, const char *path) {
@@ -133,7 +134,7 @@ static bool resolve(const char *path, char real[PATH_MAX], int *mode, Error *err
         return fail(error, path);
     }
     if (!S_ISREG(status.st_mode)) return not_regular(error, path);
-    if (access(real, W_OK)) return fail(error, path);
+    if (faccessat(AT_FDCWD, real, W_OK, AT_EACCESS)) return fail(error, path);
     *mode = status.st_mode & 0777;
     return true;
 }
