@@ -34,8 +34,8 @@ static bool fill_header(json_t *header, const char *path, const SafeFile *file, 
     if (metadata) json_object_set_new(header, SAFE_METADATA, metadata);
     for (int i = 0; i < file->metas; i++)
         if (!set_once(metadata, file->meta[i].key, json_string(file->meta[i].value)))
-            return error_set(error, ERROR_INPUT, "%s: metadata %d is there twice or not UTF-8",
-                             path, i);
+            return error_set(error, ERROR_INPUT, "%s: metadata %s is there twice or not UTF-8",
+                             path, file->meta[i].key);
     size_t place = 0;
     for (int i = 0; i < file->count; i++) {
         const SafeTensor *tensor = &file->tensor[i];
@@ -43,8 +43,9 @@ static bool fill_header(json_t *header, const char *path, const SafeFile *file, 
         if (tensor->bytes > SAFE_BYTES - SAFE_HEADER - SAFE_PREFIX - place)
             return error_set(error, ERROR_INPUT, "%s: more than %zu bytes", path, SAFE_BYTES);
         if (!set_once(header, tensor->name, tensor_entry(tensor, place)))
-            return error_set(error, ERROR_INPUT, "%s: tensor %d's name is there twice or not UTF-8",
-                             path, i);
+            return error_set(error, ERROR_INPUT,
+                             "%s: tensor %s: its name is there twice or not UTF-8", path,
+                             tensor->name);
         place += tensor->bytes;
     }
     return true;
@@ -92,7 +93,8 @@ bool safetensors_write(const char *path, const SafeFile *file, Error *error) {
     if (file->count > SAFE_TENSORS)
         return error_set(error, ERROR_INPUT, "%s: more than 65536 tensors", path);
     for (int i = 0; i < file->count; i++)
-        CHECK(file->tensor[i].dtype < DTYPE_COUNT && file->tensor[i].rank <= SAFE_RANK,
+        CHECK(file->tensor[i].dtype < DTYPE_COUNT && file->tensor[i].rank >= 0 &&
+                  file->tensor[i].rank <= SAFE_RANK,
               "tensor %s: dtype %d, rank %d", file->tensor[i].name, (int)file->tensor[i].dtype,
               file->tensor[i].rank);
     Arena *arena = arena_new();
