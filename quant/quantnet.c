@@ -142,16 +142,43 @@ void quant_observer(QuantNet *net, const ObserverKind *kind) {
 
 /* --- freezing --- */
 
-bool quant_freeze(QuantNet *net, Error *error) {
+static bool all_ready(const QuantNet *net, Error *error) {
     for (int i = 0; i < net->quantizers; i++)
         if (!net->quantizer[i]->ready)
             return error_set(error, ERROR_INPUT, "%s: its range is not known: calibrate first",
                              net->quantizer[i]->name);
+    return true;
+}
+
+static void renew_integers(QuantNet *net) {
     if (!net->integers) net->integers = arena_new();
     arena_reset(net->integers);
+}
+
+bool quant_freeze(QuantNet *net, Error *error) {
+    if (!all_ready(net, error)) return false;
+    renew_integers(net);
     for (int i = 0; i < net->graph->nodes; i++) {
         QNode *q = &net->node[i];
         if (!q->into && q->rule->freeze && !q->rule->freeze(q, net->integers, error)) return false;
+    }
+    return true;
+}
+
+void quant_blank(QuantNet *net) {
+    renew_integers(net);
+    for (int i = 0; i < net->graph->nodes; i++) {
+        QNode *q = &net->node[i];
+        if (!q->into && q->rule->blank) q->rule->blank(q, net->integers);
+    }
+}
+
+bool quant_complete(QuantNet *net, Error *error) {
+    if (!all_ready(net, error)) return false;
+    for (int i = 0; i < net->graph->nodes; i++) {
+        QNode *q = &net->node[i];
+        bool (*rest)(QNode *, Arena *, Error *) = q->rule->complete ? q->rule->complete : q->rule->freeze;
+        if (!q->into && rest && !rest(q, net->integers, error)) return false;
     }
     return true;
 }

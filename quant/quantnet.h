@@ -37,3 +37,7 @@ void quant_exact(QuantNet *net);
  * it twice gives the same. ERROR_INPUT, naming the node, for a value whose range is not known and for sums that do
  * not fit 32 bits. */
 bool quant_freeze(QuantNet *net, Error *error);
+
+/* The same from integers that a loader fills in: quant_blank makes room for them, quant_complete does the rest. */
+void quant_blank(QuantNet *net);
+bool quant_complete(QuantNet *net, Error *error);

@@ -10,10 +10,20 @@
 #pragma once
 
 #include "nn/graph.h"
+#include "nn/safetensors.h"
 #include "quant/config.h"
 #include "quant/quantizer.h"
 
 typedef struct QNode QNode;
+
+/* An array of a node's integers, as a frozen file keeps it. */
+typedef struct IntegerArray {
+    const char *name; /* behind the node's: "weight" */
+    Dtype dtype;
+    Shape shape;
+    void *data;
+} IntegerArray;
+enum { RULE_ARRAYS = 4 };
 
 typedef struct Rule {
     const char *name;
@@ -25,6 +35,11 @@ typedef struct Rule {
     /* Makes q->integers in `arena` from the quantizers and the present weights; NULL: there are none. On a net that
      * integers cannot hold: why, naming the node, in *error (ERROR_INPUT). */
     bool (*freeze)(QNode *q, Arena *arena, Error *error);
+    /* For frozen files, NULL where there is nothing but what freeze derives from ranges: integers of the right sizes,
+     * not filled; which arrays they are; and, once they are filled, the rest and the proofs of freeze. */
+    void (*blank)(QNode *q, Arena *arena);
+    int (*arrays)(const QNode *q, IntegerArray array[RULE_ARRAYS]);
+    bool (*complete)(QNode *q, Arena *arena, Error *error);
     Tensor *(*exact)(const Run *run, const QNode *q, Tensor *const in[]);
 } Rule;
 

@@ -13,7 +13,7 @@ QGemm gemm_operand(const QNode *q, int first, int count, const int order[], Aren
     Multiplier *multiplier = arena_alloc(arena, sizeof *multiplier * (size_t)count);
     for (int o = 0; o < count; o++) {
         const int8_t *from = w->weight + (size_t)(first + o) * depth;
-        int32_t sum = 0; /* |sum| * Z_x fits: weighted_complete has proven it */
+        int32_t sum = 0; /* |sum| * Z_x fits: freezing has proven it */
         for (size_t k = 0; k < depth; k++) {
             weight[(size_t)o * depth + k] = from[order[k]];
             sum += from[k];

@@ -14,10 +14,6 @@ typedef struct WeightedIntegers {
     int64_t largest;        /* the largest sum over k of |q_w| of any output */
 } WeightedIntegers;
 
-/* Completes integers whose weight, grid and bias are known: proves that no sum leaves int32 and derives the
- * multipliers. For freeze, and for a loader of frozen files. */
-bool weighted_complete(const QNode *q, WeightedIntegers *w, Arena *arena, Error *error);
-
 /* "sum": q_y = Z_y + round(sum over inputs of m[i] (q_i - Z_i)), one rounding at a joint shift. */
 typedef struct SumIntegers {
     Multiplier multiplier[LAYER_MAX_INPUTS]; /* S_i / S_y */

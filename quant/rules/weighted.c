@@ -71,15 +71,40 @@ static float scale_of(const WeightedIntegers *w, int o) {
     return w->grid.scale[w->grid.channels == 1 ? 0 : o];
 }
 
-bool weighted_complete(const QNode *q, WeightedIntegers *w, Arena *arena, Error *error) {
+static void blank(QNode *q, Arena *arena) {
+    const Tensor *weight = node_tensor(q->node, "weight");
+    WeightedIntegers *w = q->integers = arena_zeros(arena, sizeof *w);
+    w->outputs = weight->shape.dim[0];
+    w->depth = (int)(weight->count / (size_t)w->outputs);
+    w->grid = qparams_new(arena, &q->weight, q->weight.per_channel ? w->outputs : 1);
+    w->weight = arena_alloc(arena, weight->count);
+    w->bias = arena_zeros(arena, sizeof *w->bias * (size_t)w->outputs);
+    w->multiplier = arena_zeros(arena, sizeof *w->multiplier * (size_t)w->outputs);
+}
+
+static int arrays(const QNode *q, IntegerArray array[RULE_ARRAYS]) {
+    const WeightedIntegers *w = q->integers;
+    Shape weight = node_tensor(q->node, "weight")->shape;
+    array[0] = (IntegerArray){"weight", DTYPE_I8, weight, w->weight};
+    array[1] = (IntegerArray){"bias", DTYPE_I32, SHAPE(w->outputs), w->bias};
+    array[2] = (IntegerArray){"weight_fake_quant.scale", DTYPE_F32, SHAPE(w->grid.channels),
+                              w->grid.scale};
+    return 3;
+}
+
+static bool complete(QNode *q, Arena *arena, Error *error) {
+    (void)arena;
+    WeightedIntegers *w = q->integers;
     int64_t zero = quantizer_zero(q->in[0]), top = quantizer_top(q->in[0]);
     int64_t reach = zero > top - zero ? zero : top - zero; /* the largest |q_x - Z_x| */
-    w->multiplier = arena_alloc(arena, sizeof *w->multiplier * (size_t)w->outputs);
     w->largest = 0;
     for (int o = 0; o < w->outputs; o++) {
         int64_t sum = 0, absolute = 0;
         for (int k = 0; k < w->depth; k++) {
             int64_t code = w->weight[(size_t)o * (size_t)w->depth + (size_t)k];
+            if (code < w->grid.qmin || code > w->grid.qmax)
+                return error_set(error, ERROR_INPUT, "%s.weight: %lld is no code of %d bits",
+                                 q->node->name, (long long)code, q->weight.bits);
             sum += code;
             absolute += llabs(code);
         }
@@ -107,20 +132,16 @@ static bool freeze(QNode *q, Arena *arena, Error *error) {
     if (!floats_finite(f.weight->data, f.weight->count) ||
         (f.bias && !floats_finite(f.bias->data, f.bias->count)))
         return error_set(error, ERROR_INPUT, "%s: a weight is NaN or infinite", q->node->name);
-    WeightedIntegers *w = arena_zeros(arena, sizeof *w);
-    w->outputs = f.weight->shape.dim[0];
-    w->depth = (int)(f.weight->count / (size_t)w->outputs);
+    blank(q, arena);
+    WeightedIntegers *w = q->integers;
     w->grid = f.grid;
-    w->weight = arena_alloc(arena, f.weight->count);
-    w->bias = arena_zeros(arena, sizeof *w->bias * (size_t)w->outputs);
     for (size_t i = 0; i < f.weight->count; i++) {
         int o = (int)(i / (size_t)w->depth);
         w->weight[i] = (int8_t)quantize(&w->grid, w->grid.channels == 1 ? 0 : o, f.weight->data[i]);
     }
     for (int o = 0; f.bias && o < w->outputs; o++)
         w->bias[o] = quantize_bias(f.bias->data[o], q->in[0]->q.scale[0], scale_of(w, o));
-    q->integers = w;
-    return weighted_complete(q, w, arena, error);
+    return complete(q, arena, error);
 }
 
 /* --- exact evaluation --- */
@@ -204,5 +225,8 @@ const Rule weighted_rule = {
     .owns_range = true,
     .simulate = simulate,
     .freeze = freeze,
+    .blank = blank,
+    .arrays = arrays,
+    .complete = complete,
     .exact = exact,
 };

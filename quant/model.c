@@ -1,0 +1,65 @@
+/* A model's life: stages and what leads from one to the next. Its file is model_file.c. */
+#include "quant/model.h"
+
+static const struct {
+    const char *name, *engine;
+} stages[] = {
+#define X(id, name, engine) {name, engine},
+    STAGE_LIST(X)
+#undef X
+};
+
+const char *stage_name(Stage stage) { return stages[stage].name; }
+const char *stage_engine(Stage stage) { return stages[stage].engine; }
+
+Model *model_new(Graph *graph, Error *error) {
+    int channels = graph->node[0].shape.dim[0];
+    if (channels > MODEL_CHANNELS) {
+        error_set(error, ERROR_INPUT, "%s: an input of %d channels, at most %d", graph->name, channels,
+                  MODEL_CHANNELS);
+        graph_free(graph);
+        return NULL;
+    }
+    Arena *arena = arena_new();
+    Model *model = arena_zeros(arena, sizeof *model);
+    *model = (Model){.arena = arena, .graph = graph, .channels = channels};
+    for (int c = 0; c < channels; c++) model->std[c] = 1;
+    return model;
+}
+
+void model_free(Model *model) {
+    if (!model) return;
+    quant_release(model->quant);
+    graph_free(model->graph);
+    json_decref(model->training);
+    arena_free(model->kept);
+    arena_free(model->arena);
+}
+
+bool model_expect(const Model *model, const char *path, unsigned wanted, const char *hint,
+                  Error *error) {
+    if (wanted >> model->stage & 1) return true;
+    return error_set(error, ERROR_INPUT, "%s: the model is in stage %s; %s", path,
+                     stage_name(model->stage), hint);
+}
+
+bool model_quantize(Model *model, const QuantConfig *config, Error *error) {
+    CHECK(model->stage == STAGE_FLOAT, "stage %s", stage_name(model->stage));
+    model->quant = quant_prepare(model->graph, config, error);
+    if (!model->quant) return false;
+    model->stage = STAGE_CALIBRATED;
+    return true;
+}
+
+bool model_freeze(Model *model, Error *error) {
+    CHECK(model->stage != STAGE_FLOAT, "a float model has no ranges to freeze with");
+    if (model->stage == STAGE_FROZEN) return true;
+    if (!quant_freeze(model->quant, error)) return false;
+    model->stage = STAGE_FROZEN;
+    return true;
+}
+
+Program *model_program(Model *model, Error *error) {
+    if (model->stage != STAGE_FROZEN && !quant_freeze(model->quant, error)) return NULL;
+    return program_build(model->quant, &(PixelScale){model->channels, model->mean, model->std}, error);
+}

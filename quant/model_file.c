@@ -1,0 +1,364 @@
+/* A model's file. One walk lists the arrays of the stage; saving writes that list, loading holds the file against it. */
+#include <float.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "quant/model.h"
+
+#define FORMAT "1"
+#define OPTIMIZER "optimizer."
+
+/* An array in the file and where it lies in memory, in the file's element type. */
+typedef struct Slot {
+    char *name;
+    Dtype dtype;
+    Shape shape;
+    void *data;
+    bool (*sound)(const struct Slot *slot, size_t i); /* may element i be so? NULL: any */
+} Slot;
+
+enum { SLOTS_MOST = GRAPH_MAX_NODES * (NODE_PARAMS + 5) };
+
+typedef struct Slots {
+    Arena *arena;
+    int count;
+    Slot slot[SLOTS_MOST];
+} Slots;
+
+static bool is_finite(const Slot *slot, size_t i) { return isfinite(((const float *)slot->data)[i]); }
+static bool is_scale(const Slot *slot, size_t i) {
+    float scale = ((const float *)slot->data)[i];
+    return scale >= FLT_MIN && isfinite(scale);
+}
+static bool is_variance(const Slot *slot, size_t i) {
+    return is_finite(slot, i) && ((const float *)slot->data)[i] >= 0;
+}
+static bool is_count(const Slot *slot, size_t i) {
+    int64_t count = ((const int64_t *)slot->data)[i];
+    return count >= 0 && count <= INT64_C(1) << 53;
+}
+
+static void add_slot(Slots *slots, char *name, Dtype dtype, Shape shape, void *data,
+                     bool (*sound)(const Slot *, size_t)) {
+    slots->slot[slots->count++] = (Slot){name, dtype, shape, data, sound};
+}
+
+static void add_params(Slots *slots, const Node *node) {
+    for (int i = 0; i < node->params; i++) {
+        const Param *p = &node->param[i];
+        char *name = arena_text(slots->arena, "%s.%s", node->name, p->name);
+        bool variance = strcmp(p->name, "running_var") == 0;
+        if (p->counter) { /* a float in memory: exact far beyond any number of steps */
+            int64_t *count = arena_alloc(slots->arena, sizeof *count);
+            *count = (int64_t)p->tensor->data[0];
+            add_slot(slots, name, DTYPE_I64, p->tensor->shape, count, is_count);
+        } else {
+            add_slot(slots, name, DTYPE_F32, p->tensor->shape, p->tensor->data,
+                     variance ? is_variance : is_finite);
+        }
+    }
+}
+
+static void add_integers(Slots *slots, const QNode *q) {
+    IntegerArray array[RULE_ARRAYS];
+    int count = q->integers && q->rule->arrays ? q->rule->arrays(q, array) : 0;
+    for (int i = 0; i < count; i++)
+        add_slot(slots, arena_text(slots->arena, "%s.%s", q->node->name, array[i].name), array[i].dtype,
+                 array[i].shape, array[i].data, array[i].dtype == DTYPE_F32 ? is_scale : NULL);
+}
+
+static void add_quantizer(Slots *slots, const Quantizer *quantizer, bool ranges) {
+    const char *base = arena_text(slots->arena, "%s.activation_post_process", quantizer->name);
+    Arena *arena = slots->arena;
+    Observer *seen = quantizer->observer;
+    add_slot(slots, arena_text(arena, "%s.scale", base), DTYPE_F32, SHAPE(1), quantizer->q.scale, is_scale);
+    add_slot(slots, arena_text(arena, "%s.zero_point", base), DTYPE_I32, SHAPE(1),
+             quantizer->q.zero_point, NULL);
+    if (!ranges) return;
+    Shape scalar = {0};
+    add_slot(slots, arena_text(arena, "%s.min_val", base), DTYPE_F32, scalar, seen->min, is_finite);
+    add_slot(slots, arena_text(arena, "%s.max_val", base), DTYPE_F32, scalar, seen->max, is_finite);
+    add_slot(slots, arena_text(arena, "%s.batches", base), DTYPE_I64, scalar, &seen->batches, is_count);
+}
+
+/* Every array that a file of this model's stage holds, the optimizer's apart. */
+static Slots *list_slots(const Model *model, Arena *arena) {
+    Slots *slots = arena_alloc(arena, sizeof *slots);
+    slots->arena = arena;
+    slots->count = 0;
+    bool frozen = model->stage == STAGE_FROZEN;
+    for (int i = 0; i < model->graph->nodes; i++)
+        if (frozen)
+            add_integers(slots, &model->quant->node[i]);
+        else
+            add_params(slots, &model->graph->node[i]);
+    for (int i = 0; model->quant && i < model->quant->quantizers; i++)
+        add_quantizer(slots, model->quant->quantizer[i], !frozen);
+    return slots;
+}
+
+/* --- saving --- */
+
+static SafeTensor safe_tensor(const char *name, Dtype dtype, const Shape *shape, const void *data) {
+    SafeTensor tensor = {.name = name, .dtype = dtype, .rank = shape->rank, .data = data};
+    for (int i = 0; i < shape->rank; i++) tensor.dim[i] = shape->dim[i];
+    tensor.bytes = shape_count(shape) * (size_t)dtype_bits(dtype) / 8;
+    return tensor;
+}
+
+/* JSON text owned by the arena; the reference is taken. */
+static char *json_text(json_t *json, Arena *arena) {
+    char *dump = json_dumps(json, JSON_COMPACT | JSON_SORT_KEYS | JSON_REAL_PRECISION(17));
+    json_decref(json);
+    CHECK(dump, "JSON of a model");
+    char *text = arena_text(arena, "%s", dump);
+    free(dump);
+    return text;
+}
+
+static json_t *input_to_json(const Model *model) {
+    json_t *mean = json_array(), *std = json_array();
+    for (int c = 0; c < model->channels; c++) {
+        json_array_append_new(mean, json_real((double)model->mean[c]));
+        json_array_append_new(std, json_real((double)model->std[c]));
+    }
+    return json_pack("{s:o, s:o}", "mean", mean, "std", std);
+}
+
+bool model_save(const Model *model, const char *path, int count, const ModelArray array[],
+                Error *error) {
+    Arena *arena = arena_new();
+    const Slots *slots = list_slots(model, arena);
+    SafeTensor *tensor = arena_alloc(arena, sizeof *tensor * (size_t)(slots->count + count));
+    for (int i = 0; i < slots->count; i++) {
+        const Slot *s = &slots->slot[i];
+        tensor[i] = safe_tensor(s->name, s->dtype, &s->shape, s->data);
+    }
+    for (int i = 0; i < count; i++)
+        tensor[slots->count + i] = safe_tensor(array[i].name, DTYPE_F32, &array[i].shape, array[i].data);
+
+    SafeMeta meta[8] = {
+        {"format", "pt"},
+        {"stair.format", FORMAT},
+        {"stair.stage", stage_name(model->stage)},
+        {"stair.name", model->graph->name},
+        {"stair.net", graph_text(model->graph, arena)},
+        {"stair.input", json_text(input_to_json(model), arena)},
+    };
+    int metas = 6;
+    if (model->quant)
+        meta[metas++] = (SafeMeta){"stair.quant", json_text(quant_config_to_json(&model->quant->config), arena)};
+    if (model->training && model->stage != STAGE_FROZEN)
+        meta[metas++] = (SafeMeta){"stair.training", json_text(json_incref(model->training), arena)};
+    bool ok = safetensors_write(path, &(SafeFile){slots->count + count, tensor, metas, meta}, error);
+    arena_free(arena);
+    return ok;
+}
+
+/* --- loading --- */
+
+static bool same_shape(const SafeTensor *tensor, const Shape *shape) {
+    if (tensor->rank != shape->rank) return false;
+    for (int i = 0; i < shape->rank; i++)
+        if (tensor->dim[i] != shape->dim[i]) return false;
+    return true;
+}
+
+/* The faults of a file, all of them, as one text. */
+typedef struct Faults {
+    Arena *arena;
+    char *text;
+    int count;
+} Faults;
+
+static void add_fault(Faults *faults, const char *text) {
+    enum { SHOWN = 16 };
+    faults->count++;
+    if (faults->count <= SHOWN) faults->text = arena_text(faults->arena, "%s\n  %s", faults->text, text);
+    if (faults->count == SHOWN + 1) faults->text = arena_text(faults->arena, "%s\n  ...", faults->text);
+}
+
+static void compare_slot(Faults *faults, const SafeFile *file, const Slot *slot) {
+    const SafeTensor *tensor = safetensors_find(file, slot->name);
+    char want[SHAPE_TEXT], have[SHAPE_TEXT];
+    shape_text(&slot->shape, want);
+    if (!tensor) {
+        add_fault(faults, arena_text(faults->arena, "%s is missing (%s %s)", slot->name,
+                                     dtype_name(slot->dtype), want));
+        return;
+    }
+    Shape shape = {.rank = tensor->rank};
+    for (int i = 0; i < tensor->rank; i++) shape.dim[i] = (int)tensor->dim[i];
+    if (tensor->dtype != slot->dtype || !same_shape(tensor, &slot->shape))
+        add_fault(faults, arena_text(faults->arena, "%s is %s %s, expected %s %s", slot->name,
+                                     dtype_name(tensor->dtype), shape_text(&shape, have),
+                                     dtype_name(slot->dtype), want));
+}
+
+static bool is_slot(const Slots *slots, const char *name) {
+    for (int i = 0; i < slots->count; i++)
+        if (strcmp(slots->slot[i].name, name) == 0) return true;
+    return strncmp(name, OPTIMIZER, strlen(OPTIMIZER)) == 0;
+}
+
+static bool compare_file(const SafeFile *file, const Slots *slots, const char *path, Error *error) {
+    Faults faults = {slots->arena, arena_text(slots->arena, "%s", ""), 0};
+    for (int i = 0; i < slots->count; i++) compare_slot(&faults, file, &slots->slot[i]);
+    for (int i = 0; i < file->count; i++)
+        if (!is_slot(slots, file->tensor[i].name))
+            add_fault(&faults, arena_text(slots->arena, "%s is not of this net", file->tensor[i].name));
+    if (!faults.count) return true;
+    return error_set(error, ERROR_INPUT, "%s: %d tensor%s do%s not fit the net it carries:%s", path,
+                     faults.count, faults.count == 1 ? "" : "s", faults.count == 1 ? "es" : "",
+                     faults.text);
+}
+
+static bool fill_slots(const SafeFile *file, const Slots *slots, const char *path, Error *error) {
+    for (int i = 0; i < slots->count; i++) {
+        const Slot *slot = &slots->slot[i];
+        const SafeTensor *tensor = safetensors_find(file, slot->name);
+        memcpy(slot->data, tensor->data, tensor->bytes);
+        size_t count = shape_count(&slot->shape);
+        for (size_t k = 0; slot->sound && k < count; k++)
+            if (!slot->sound(slot, k))
+                return error_set(error, ERROR_INPUT, "%s: %s: element %zu has a value that cannot be there%s",
+                                 path, slot->name, k,
+                                 slot->dtype == DTYPE_F32 ? " (NaN, infinite or out of range)" : "");
+    }
+    return true;
+}
+
+/* What the flat arrays cannot say of themselves: counters in memory, ranges and zero points. */
+static bool settle(const Model *model, const Slots *slots, const char *path, Error *error) {
+    for (int i = 0, s = 0; model->stage != STAGE_FROZEN && i < model->graph->nodes; i++)
+        for (int p = 0; p < model->graph->node[i].params; p++, s++)
+            if (model->graph->node[i].param[p].counter)
+                model->graph->node[i].param[p].tensor->data[0] =
+                    (float)*(const int64_t *)slots->slot[s].data;
+    for (int i = 0; model->quant && i < model->quant->quantizers; i++) {
+        Quantizer *quantizer = model->quant->quantizer[i];
+        const QParams *q = &quantizer->q;
+        if (q->zero_point[0] < q->qmin || q->zero_point[0] > q->qmax)
+            return error_set(error, ERROR_INPUT, "%s: %s: a zero point of %d, outside of %d to %d", path,
+                             quantizer->name, q->zero_point[0], q->qmin, q->qmax);
+        if (quantizer->observer->min[0] > quantizer->observer->max[0])
+            return error_set(error, ERROR_INPUT, "%s: %s: a range from %g to %g", path, quantizer->name,
+                             (double)quantizer->observer->min[0], (double)quantizer->observer->max[0]);
+        quantizer->ready = true;
+    }
+    return true;
+}
+
+static const char *metadata(const SafeFile *file, const char *key, const char *path, Error *error) {
+    const char *value = safetensors_meta(file, key);
+    if (!value)
+        error_set(error, ERROR_INPUT, "%s: no stair model: the metadata lacks %s", path, key);
+    return value;
+}
+
+static bool read_stage(const SafeFile *file, const char *path, Stage *stage, Error *error) {
+    const char *format = metadata(file, "stair.format", path, error);
+    const char *name = metadata(file, "stair.stage", path, error);
+    if (!format || !name) return false;
+    if (strcmp(format, FORMAT) != 0)
+        return error_set(error, ERROR_INPUT, "%s: format '%.20s', this stair reads " FORMAT, path, format);
+    for (int i = 0; i < STAGE_COUNT; i++)
+        if (strcmp(name, stage_name((Stage)i)) == 0) {
+            *stage = (Stage)i;
+            return true;
+        }
+    return error_set(error, ERROR_INPUT, "%s: unknown stage '%.40s'", path, name);
+}
+
+static json_t *parse_json(const char *text, const char *key, const char *path, Error *error) {
+    json_error_t reason;
+    json_t *json = json_loads(text, JSON_REJECT_DUPLICATES, &reason);
+    if (!json) error_set(error, ERROR_INPUT, "%s: %s: %s", path, key, reason.text);
+    return json;
+}
+
+static bool read_input(Model *model, const SafeFile *file, const char *path, Error *error) {
+    const char *text = metadata(file, "stair.input", path, error);
+    json_t *json = text ? parse_json(text, "stair.input", path, error) : NULL;
+    if (!json) return false;
+    const json_t *mean = json_object_get(json, "mean"), *std = json_object_get(json, "std");
+    bool ok = json_array_size(mean) == (size_t)model->channels &&
+              json_array_size(std) == (size_t)model->channels;
+    for (int c = 0; ok && c < model->channels; c++) {
+        model->mean[c] = (float)json_number_value(json_array_get(mean, (size_t)c));
+        model->std[c] = (float)json_number_value(json_array_get(std, (size_t)c));
+        ok = isfinite(model->mean[c]) && isfinite(model->std[c]) && model->std[c] > 0;
+    }
+    json_decref(json);
+    return ok || error_set(error, ERROR_INPUT, "%s: stair.input: expected mean and std > 0 of %d channels",
+                           path, model->channels);
+}
+
+static bool read_quant(Model *model, const SafeFile *file, Stage stage, const char *path, Error *error) {
+    const char *text = metadata(file, "stair.quant", path, error);
+    json_t *json = text ? parse_json(text, "stair.quant", path, error) : NULL;
+    if (!json) return false;
+    QuantConfig config;
+    Error reason = {0};
+    bool ok = quant_config_from_json(json, &config, &reason) && model_quantize(model, &config, &reason);
+    json_decref(json);
+    if (!ok) return error_set(error, ERROR_INPUT, "%s: %.500s", path, reason.message);
+    model->stage = stage;
+    quant_fake(model->quant, true);
+    if (stage == STAGE_FROZEN) quant_blank(model->quant);
+    return true;
+}
+
+static bool read_model(Model *model, const SafeFile *file, Stage stage, const char *path, Error *error) {
+    if (!read_input(model, file, path, error)) return false;
+    if (stage != STAGE_FLOAT && !read_quant(model, file, stage, path, error)) return false;
+    const char *training = safetensors_meta(file, "stair.training");
+    if (training && !(model->training = parse_json(training, "stair.training", path, error)))
+        return false;
+    const Slots *slots = list_slots(model, model->arena);
+    if (!compare_file(file, slots, path, error) || !fill_slots(file, slots, path, error) ||
+        !settle(model, slots, path, error))
+        return false;
+    Error reason = {0};
+    if (stage == STAGE_FROZEN && !quant_complete(model->quant, &reason))
+        return error_set(error, ERROR_INPUT, "%s: %.500s", path, reason.message);
+    model->file = file;
+    return true;
+}
+
+Model *model_load(const char *path, Error *error) {
+    Arena *arena = arena_new();
+    const SafeFile *file = safetensors_read(arena, path, error);
+    Stage stage;
+    const char *net = NULL;
+    if (file && read_stage(file, path, &stage, error)) net = metadata(file, "stair.net", path, error);
+    Graph *graph = NULL;
+    if (net) {
+        const char *source = arena_text(arena, "%s: stair.net", path);
+        graph = graph_parse(net, strlen(net), source, error);
+    }
+    Model *model = graph ? model_new(graph, error) : NULL;
+    if (!model) {
+        arena_free(arena);
+        return NULL;
+    }
+    const char *name = safetensors_meta(file, "stair.name");
+    snprintf(graph->name, sizeof graph->name, "%s", name ? name : "net");
+    model->kept = arena;
+    if (!read_model(model, file, stage, path, error)) {
+        model_free(model);
+        return NULL;
+    }
+    return model;
+}
+
+bool model_fetch(const Model *model, const ModelArray *array, Error *error) {
+    const SafeTensor *tensor = model->file ? safetensors_find(model->file, array->name) : NULL;
+    size_t bytes = shape_count(&array->shape) * sizeof(float);
+    if (!tensor || tensor->dtype != DTYPE_F32 || !same_shape(tensor, &array->shape))
+        return error_set(error, ERROR_INPUT, "%s is missing or of another size", array->name);
+    memcpy(array->data, tensor->data, bytes);
+    return floats_finite(array->data, bytes / sizeof(float)) ||
+           error_set(error, ERROR_INPUT, "%s holds NaN or infinity", array->name);
+}
