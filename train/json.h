@@ -1,0 +1,13 @@
+/* What stair adds to jansson: numbers that are always valid JSON, and objects a line each. */
+#pragma once
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stdio.h>
+
+/* A number, or null where JSON has none: NaN and the infinities. A new reference. */
+json_t *json_number(double value);
+
+/* Prints `object` on one line, numbers with 9 digits (enough for every float), and releases it.
+ * False if the line could not be written whole: errno says why. */
+bool json_line(FILE *file, json_t *object);
