@@ -1,9 +1,50 @@
 /* stair train: the float training: a net of the zoo or of a .net file becomes a checkpoint. */
-#include "train/command.h"
+#include <string.h>
 
-static int command_train(const Settings *settings, Error *error) {
-    (void)settings;
-    return error_set(error, ERROR_USAGE, "train is not built into this stair");
+#include "nn/zoo.h"
+#include "train/command.h"
+#include "train/loop.h"
+
+/* A new model: random weights, and the normalisation that its training images ask for. */
+static Model *begin(const Settings *settings, Error *error) {
+    Graph *graph = zoo_open(settings->model, error);
+    if (!graph) return NULL;
+    graph_init(graph, settings->seed);
+    return model_new(graph, error);
+}
+
+static Model *resume(Settings *settings, TrainRun *run, uint32_t *crc, Error *error) {
+    Model *model = model_load(settings->resume, error);
+    if (!model) return NULL;
+    if (model_expect(model, settings->resume, 1 << STAGE_FLOAT, "only float training goes on here", error) &&
+        recipe_resume(model->training, run->kind, settings->resume, settings, &run->position, crc, error)) {
+        if (!settings_given(settings, "model") || strcmp(settings->model, model->graph->name) == 0)
+            return model;
+        error_set(error, ERROR_USAGE, "--model contradicts %s, which holds %s", settings->resume,
+                  model->graph->name);
+    }
+    model_free(model);
+    return NULL;
+}
+
+static int command_train(const Settings *given, Error *error) {
+    Settings settings = *given;
+    TrainRun run = {.kind = "train", .settings = &settings, .resumed = settings.resume != NULL};
+    uint32_t crc = 0;
+    Model *model = run.resumed ? resume(&settings, &run, &crc, error) : begin(&settings, error);
+    if (!model) return error->code;
+    run.model = model;
+    run.output = settings.output ? settings.output : settings.resume;
+    Dataset *train, *test;
+    int status = ERROR_INPUT;
+    if (train_data(&run, &train, &test, crc, error)) {
+        if (!run.resumed) dataset_statistics(train, model->mean, model->std);
+        status = train_loop(&run, error);
+    }
+    dataset_free(train);
+    dataset_free(test);
+    model_free(model);
+    return status;
 }
 
 static const OptionUse options[] = {
@@ -36,7 +77,7 @@ const Command train_command = {
     .least = 0,
     .most = 0,
     .options = options,
-    .examples = "stair train --model lenet --epochs 10 -o float.safetensors\n"
+    .examples = "stair train --model netbn --epochs 10 --lr 0.05 -o float.safetensors\n"
                 "stair train --resume float.safetensors --epochs 20\n",
     .run = command_train,
 };

@@ -1,0 +1,291 @@
+#include "train/loop.h"
+
+#include <errno.h>
+#include <math.h>
+#include <string.h>
+#include <zlib.h>
+
+#include "autograd/file.h"
+#include "autograd/kernels/parallel.h"
+#include "autograd/ops.h"
+#include "datasets/loader.h"
+#include "optim/optim.h"
+#include "optim/schedule.h"
+#include "train/evaluate.h"
+#include "train/json.h"
+#include "train/progress.h"
+#include "train/signals.h"
+
+/* What one run keeps while it lasts. */
+typedef struct Loop {
+    TrainRun *run;
+    Arena *arena;
+    Tape *tape;
+    Loader *loader;
+    Optimizer *optimizer;
+    ModelArray *array; /* [optimizer->arrays]: what the checkpoint keeps of it */
+    const Schedule *schedule;
+    SchedulePlan plan;
+    int *labels;   /* [batch] */
+    FILE *log;     /* NULL: none */
+    Progress progress;
+    int64_t images; /* seen in this process */
+    double training_seconds; /* of the running epoch, evaluation apart */
+    int64_t epoch_images;    /* seen in that time */
+} Loop;
+
+/* --- data --- */
+
+static uint32_t checksum(const Dataset *data) {
+    size_t bytes = (size_t)data->count * dataset_image_bytes(data);
+    uLong crc = crc32_z(crc32(0, NULL, 0), data->pixels, bytes);
+    return (uint32_t)crc32_z(crc, data->labels, (size_t)data->count);
+}
+
+bool train_data(TrainRun *run, Dataset **train, Dataset **test, uint32_t crc, Error *error) {
+    const Settings *settings = run->settings;
+    *test = NULL;
+    *train = dataset_open(settings->data, true, settings->limit, error);
+    if (*train) *test = dataset_open(settings->data, false, settings->limit, error);
+    if (!*test || !model_fits(run->model, *train, error) || !model_fits(run->model, *test, error))
+        return false;
+    run->train = *train;
+    run->test = *test;
+    run->data_crc = checksum(*train);
+    if (crc && crc != run->data_crc)
+        return error_set(error, ERROR_INPUT, "%s: these are not the images that the run began with",
+                         (*train)->source);
+    return true;
+}
+
+/* --- start --- */
+
+static void start_optimizer(Loop *loop) {
+    const Graph *graph = loop->run->model->graph;
+    Parameter *parameter = arena_alloc(loop->arena, sizeof *parameter * GRAPH_MAX_NODES * NODE_PARAMS);
+    int count = 0;
+    for (int i = 0; i < graph->nodes; i++)
+        for (int k = 0; k < graph->node[i].params; k++) {
+            const Param *p = &graph->node[i].param[k];
+            if (!p->trainable) continue;
+            tensor_grad(loop->arena, p->tensor);
+            parameter[count++] = (Parameter){
+                arena_text(loop->arena, "%s.%s", graph->node[i].name, p->name), p->tensor};
+        }
+    const Settings *s = loop->run->settings;
+    OptimizerSpec spec = {s->momentum, s->weight_decay, s->nesterov};
+    loop->optimizer = optimizer_new(loop->arena, optimizer_rule("sgd"), spec, count, parameter);
+    optimizer_clear(loop->optimizer);
+
+    const Optimizer *optimizer = loop->optimizer;
+    loop->array = arena_alloc(loop->arena, sizeof *loop->array * (size_t)optimizer->arrays);
+    for (int i = 0; i < optimizer->arrays; i++)
+        loop->array[i] = (ModelArray){arena_text(loop->arena, "optimizer.%s", optimizer->array[i].name),
+                                      optimizer->array[i].shape, optimizer->array[i].data};
+}
+
+static bool open_log(Loop *loop, Error *error) {
+    const char *path = loop->run->settings->log;
+    if (!path) return true;
+    loop->log = fopen(path, loop->run->resumed ? "ae" : "we");
+    return loop->log || error_set(error, ERROR_IO, "%s: %s", path, strerror(errno));
+}
+
+static bool loop_start(Loop *loop, Error *error) {
+    TrainRun *run = loop->run;
+    const Settings *s = run->settings;
+    if (!file_probe(run->output, error) || !open_log(loop, error)) return false;
+    Normalization normalization = {.channels = run->model->channels};
+    memcpy(normalization.mean, run->model->mean, sizeof normalization.mean);
+    memcpy(normalization.std, run->model->std, sizeof normalization.std);
+    loop->loader = loader_new(run->train, &normalization, s->batch, s->seed, true, error);
+    if (!loop->loader) return false;
+    loop->tape = tape_new(true);
+    loop->labels = arena_alloc(loop->arena, sizeof(int) * (size_t)s->batch);
+    start_optimizer(loop);
+    for (int i = 0; run->resumed && i < loop->optimizer->arrays; i++) {
+        Error reason = {0};
+        if (!model_fetch(run->model, &loop->array[i], &reason))
+            return error_set(error, ERROR_INPUT, "%s: %s", run->output, reason.message);
+    }
+    int64_t per_epoch = loader_steps(loop->loader);
+    loop->schedule = schedule_find(s->schedule);
+    if (!loop->schedule)
+        return error_set(error, ERROR_INPUT, "unknown schedule '%s'", s->schedule);
+    loop->plan = (SchedulePlan){.base = s->lr,
+                                .steps = llrint(s->epochs * (double)per_epoch),
+                                .steps_per_epoch = per_epoch,
+                                .warmup = s->warmup,
+                                .final_fraction = run->final_fraction,
+                                .gamma = s->gamma,
+                                .step_size = s->step_size};
+    loop->progress = progress_start(stderr, s->quiet, run->position.step);
+    signals_catch();
+    return true;
+}
+
+/* --- one step --- */
+
+/* The first node whose value is not finite: where a run went wrong. */
+static const char *first_bad(const Graph *graph, Tensor *const value[]) {
+    for (int i = 0; i < graph->nodes; i++)
+        if (!floats_finite(value[i]->data, value[i]->count)) return graph->node[i].name;
+    return "the loss";
+}
+
+static bool gradients_finite(const Optimizer *optimizer, const char **name) {
+    for (int i = 0; i < optimizer->parameters; i++) {
+        const Tensor *t = optimizer->parameter[i].tensor;
+        *name = optimizer->parameter[i].name;
+        if (!floats_finite(t->grad, t->count)) return false;
+    }
+    return true;
+}
+
+static bool diverged(const Loop *loop, double rate, const char *what, Error *error) {
+    return error_set(error, ERROR_DIVERGED,
+                     "diverged at step %lld: %s is not finite (learning rate %g); a smaller --lr or a "
+                     "--warmup may help; %s",
+                     (long long)loop->run->position.step + 1, what, rate,
+                     loop->run->position.step >= loop->plan.steps_per_epoch || loop->run->resumed
+                         ? "the last checkpoint is as it was"
+                         : "nothing was saved");
+}
+
+/* Forward, loss, backward, update. Stops before an update that would write something that is no number. */
+static bool loop_step(Loop *loop, Error *error) {
+    TrainRun *run = loop->run;
+    const Graph *graph = run->model->graph;
+    Position *at = &run->position;
+    int64_t epoch = at->step / loop->plan.steps_per_epoch;
+    tape_reset(loop->tape);
+    Tensor *x = tape_tensor(loop->tape, shape_batched(&graph->node[0].shape, run->settings->batch));
+    int n = loader_batch(loop->loader, (uint64_t)epoch, (int)(at->step % loop->plan.steps_per_epoch),
+                         x->data, loop->labels);
+    x->shape.dim[0] = n; /* the last batch of an epoch may be smaller */
+    x->count = shape_count(&x->shape);
+
+    Error value = {0};
+    Run forward = {loop->tape, true, run->settings->seed, (uint64_t)at->step, &value};
+    Tensor *values[GRAPH_MAX_NODES];
+    Tensor *logits = graph_forward(graph, &forward, x, values);
+    Tensor *loss = op_cross_entropy(loop->tape, logits, loop->labels);
+    double rate = schedule_rate(loop->schedule, &loop->plan, at->step);
+    if (value.code || !isfinite(loss->data[0]))
+        return diverged(loop, rate, first_bad(graph, values), error);
+    tape_backward(loop->tape, loss);
+    const char *name;
+    if (!gradients_finite(loop->optimizer, &name))
+        return diverged(loop, rate, arena_text(loop->arena, "the gradient of %s", name), error);
+    optimizer_step(loop->optimizer, rate);
+    optimizer_clear(loop->optimizer);
+
+    int outputs = (int)(logits->count / (size_t)n);
+    for (int i = 0; i < n; i++)
+        at->correct += argmax(logits->data + (size_t)i * (size_t)outputs, outputs) == loop->labels[i];
+    at->loss_sum += (double)loss->data[0] * n;
+    at->seen += n;
+    at->step++;
+    loop->images += n;
+    loop->epoch_images += n;
+    return true;
+}
+
+/* --- epochs --- */
+
+static bool save(Loop *loop, Error *error) {
+    TrainRun *run = loop->run;
+    json_decref(run->model->training);
+    run->model->training =
+        recipe_to_json(run->kind, run->settings, &run->position, run->data_crc, run->origin);
+    return model_save(run->model, run->output, loop->optimizer->arrays, loop->array, error);
+}
+
+static ProgressPoint point_of(const Loop *loop) {
+    const Position *at = &loop->run->position;
+    int64_t per_epoch = loop->plan.steps_per_epoch;
+    return (ProgressPoint){
+        .epoch = (int)((at->step + per_epoch - 1) / per_epoch),
+        .epochs = (int)((loop->plan.steps + per_epoch - 1) / per_epoch),
+        .step = at->step,
+        .steps = loop->plan.steps,
+        .images = loop->images,
+        .loss = at->seen ? at->loss_sum / (double)at->seen : NAN,
+        .accuracy = at->seen ? (double)at->correct / (double)at->seen : NAN,
+    };
+}
+
+/* The end of an epoch, or of the run: test accuracy, a line in the log, a checkpoint. */
+static bool end_epoch(Loop *loop, Error *error) {
+    TrainRun *run = loop->run;
+    ProgressPoint point = point_of(loop);
+    Evaluation test;
+    Engine *engine = engine_open(run->model, run->settings->batch, loop->tape, error);
+    bool ok = engine && evaluate(engine, run->test, run->settings->batch, NULL, NULL, &test, error);
+    engine_close(engine);
+    if (run->model->quant) quant_simulate(run->model->quant);
+    if (!ok) {
+        if (error->code == ERROR_INPUT) error->code = ERROR_DIVERGED; /* NaN in the net, not in the images */
+        return false;
+    }
+    if (loop->log) {
+        double rate = schedule_rate(loop->schedule, &loop->plan, run->position.step - 1);
+        json_t *line = json_pack("{s:i, s:I, s:o, s:o, s:f, s:f, s:o}", "epoch", point.epoch, "step",
+                                 (json_int_t)point.step, "loss", json_number(point.loss),
+                                 "train_accuracy", json_number(point.accuracy), "test_accuracy",
+                                 test.accuracy, "learning_rate", rate, "images_per_second",
+                                 json_number((double)loop->epoch_images / loop->training_seconds));
+        if (!json_line(loop->log, line))
+            return error_set(error, ERROR_IO, "%s: %s", run->settings->log, strerror(errno));
+    }
+    point.test_accuracy = test.accuracy;
+    progress_epoch(&loop->progress, &point);
+    run->position.loss_sum = 0;
+    run->position.seen = run->position.correct = 0;
+    loop->training_seconds = 0;
+    loop->epoch_images = 0;
+    return save(loop, error);
+}
+
+static int stop(Loop *loop, int signal, Error *error) {
+    progress_finish(&loop->progress);
+    if (!save(loop, error)) return error->code;
+    fprintf(stderr, "stair: stopped at step %lld of %lld; to go on: stair %s --resume %s\n",
+            (long long)loop->run->position.step, (long long)loop->plan.steps, loop->run->kind,
+            loop->run->output);
+    return 128 + signal;
+}
+
+static int loop_run(Loop *loop, Error *error) {
+    Position *at = &loop->run->position;
+    int64_t per_epoch = loop->plan.steps_per_epoch;
+    if (at->step >= loop->plan.steps) {
+        if (loop->run->resumed)
+            fprintf(stderr, "stair: the run is complete (%lld steps); a larger --epochs extends it\n",
+                    (long long)loop->plan.steps);
+        return save(loop, error) ? 0 : error->code;
+    }
+    while (at->step < loop->plan.steps) {
+        double started = clock_seconds();
+        if (!loop_step(loop, error)) return error->code;
+        loop->training_seconds += clock_seconds() - started;
+        ProgressPoint point = point_of(loop);
+        progress_step(&loop->progress, &point);
+        bool whole = at->step % per_epoch == 0 || at->step == loop->plan.steps;
+        if (whole && !end_epoch(loop, error)) return error->code;
+        if (signals_caught()) return stop(loop, signals_caught(), error);
+    }
+    return 0;
+}
+
+int train_loop(TrainRun *run, Error *error) {
+    Loop loop = {.run = run, .arena = arena_new()};
+    int status = loop_start(&loop, error) ? loop_run(&loop, error) : (int)error->code;
+    progress_finish(&loop.progress);
+    if (loop.log && fclose(loop.log) != 0)
+        error_set(error, ERROR_IO, "%s: %s", run->settings->log, strerror(errno));
+    loader_free(loop.loader);
+    tape_free(loop.tape);
+    arena_free(loop.arena);
+    return status;
+}

@@ -1,0 +1,145 @@
+#include "train/recipe.h"
+
+#include <string.h>
+
+#include "autograd/error.h"
+
+/* How one type of setting is kept as JSON and taken back. */
+typedef struct RecipeType {
+    json_t *(*keep)(const void *value);
+    bool (*take)(const json_t *json, void *value);
+} RecipeType;
+
+static json_t *keep_real(const void *value) { return json_real(*(const double *)value); }
+static bool take_real(const json_t *json, void *value) {
+    *(double *)value = json_number_value(json);
+    return json_is_number(json);
+}
+static json_t *keep_int(const void *value) { return json_integer(*(const int *)value); }
+static bool take_int(const json_t *json, void *value) {
+    *(int *)value = (int)json_integer_value(json);
+    return json_is_integer(json) && json_integer_value(json) == *(int *)value;
+}
+static json_t *keep_seed(const void *value) {
+    return json_integer((json_int_t) * (const uint64_t *)value);
+}
+static bool take_seed(const json_t *json, void *value) {
+    *(uint64_t *)value = (uint64_t)json_integer_value(json);
+    return json_is_integer(json) && json_integer_value(json) >= 0;
+}
+static json_t *keep_flag(const void *value) { return json_boolean(*(const bool *)value); }
+static bool take_flag(const json_t *json, void *value) {
+    *(bool *)value = json_is_true(json);
+    return json_is_boolean(json);
+}
+static json_t *keep_text(const void *value) {
+    const char *text = *(const char *const *)value;
+    return text ? json_string(text) : json_null();
+}
+static bool take_text(const json_t *json, void *value) {
+    *(const char **)value = json_string_value(json);
+    return json_is_string(json) || json_is_null(json);
+}
+
+static const RecipeType real = {keep_real, take_real}, whole = {keep_int, take_int},
+                        seed = {keep_seed, take_seed}, flag = {keep_flag, take_flag},
+                        text = {keep_text, take_text};
+
+#define ROW(field, option, type) {option, offsetof(Settings, field), type}
+static const struct {
+    const char *option;
+    size_t offset;
+    const RecipeType *type;
+} rows[] = {
+    ROW(data, "data", &text),
+    ROW(limit, "limit", &whole),
+    ROW(epochs, "epochs", &real),
+    ROW(batch, "batch", &whole),
+    ROW(lr, "lr", &real),
+    ROW(momentum, "momentum", &real),
+    ROW(weight_decay, "weight-decay", &real),
+    ROW(nesterov, "nesterov", &flag),
+    ROW(schedule, "schedule", &text),
+    ROW(warmup, "warmup", &whole),
+    ROW(step_size, "step-size", &whole),
+    ROW(gamma, "gamma", &real),
+    ROW(seed, "seed", &seed),
+};
+enum { ROWS = sizeof rows / sizeof *rows };
+
+json_t *recipe_to_json(const char *kind, const Settings *settings, const Position *position, uint32_t data_crc,
+                       const json_t *origin) {
+    json_t *json = json_pack("{s:s, s:I, s:I, s:I, s:f, s:I}", "kind", kind, "step",
+                             (json_int_t)position->step, "seen", (json_int_t)position->seen, "correct",
+                             (json_int_t)position->correct, "loss_sum", position->loss_sum, "data_crc",
+                             (json_int_t)data_crc);
+    json_t *options = json_object();
+    for (int i = 0; i < ROWS; i++)
+        json_object_set_new(options, rows[i].option,
+                            rows[i].type->keep((const char *)settings + rows[i].offset));
+    json_object_set_new(json, "options", options);
+    if (origin) json_object_set(json, "origin", (json_t *)origin);
+    return json;
+}
+
+static bool broken(const char *path, const char *what, Error *error) {
+    return error_set(error, ERROR_INPUT, "%s: stair.training: '%s' is missing or of another kind", path,
+                     what);
+}
+
+/* Compares the option on the command line with the file's; a run may only be made longer. */
+static bool agrees(int i, const Settings *given, const Settings *kept, const char *path, Error *error) {
+    const char *option = rows[i].option;
+    json_t *a = rows[i].type->keep((const char *)given + rows[i].offset);
+    json_t *b = rows[i].type->keep((const char *)kept + rows[i].offset);
+    bool same = json_equal(a, b);
+    char *want = json_dumps(b, JSON_ENCODE_ANY | JSON_REAL_PRECISION(9));
+    if (strcmp(option, "epochs") == 0 && given->epochs >= kept->epochs) same = true;
+    if (!same)
+        error_set(error, ERROR_USAGE, "--%s contradicts %s, whose run has %s%s", option, path,
+                  want ? want : "another", strcmp(option, "epochs") == 0 ? " (more would extend it)" : "");
+    free(want);
+    json_decref(a);
+    json_decref(b);
+    return same;
+}
+
+bool recipe_resume(const json_t *training, const char *kind, const char *path, Settings *settings,
+                   Position *position, uint32_t *data_crc, Error *error) {
+    const char *name = json_string_value(json_object_get(training, "kind"));
+    if (!name || strcmp(name, kind) != 0)
+        return error_set(error, ERROR_INPUT, "%s: no %s run to resume", path,
+                         strcmp(kind, "train") == 0 ? "training" : "fine-tuning");
+    const json_t *options = json_object_get(training, "options");
+    Settings kept = *settings;
+    for (int i = 0; i < ROWS; i++) {
+        void *place = (char *)&kept + rows[i].offset;
+        if (!rows[i].type->take(json_object_get(options, rows[i].option), place))
+            return broken(path, rows[i].option, error);
+        if (settings_given(settings, rows[i].option) && !agrees(i, settings, &kept, path, error))
+            return false;
+    }
+    if (settings_given(settings, "epochs")) kept.epochs = settings->epochs;
+    static const char *const numbers[] = {"step", "seen", "correct", "data_crc"};
+    json_int_t number[4];
+    for (int i = 0; i < 4; i++) {
+        const json_t *value = json_object_get(training, numbers[i]);
+        number[i] = json_integer_value(value);
+        if (!json_is_integer(value) || number[i] < 0 || number[i] > (json_int_t)1 << 53)
+            return broken(path, numbers[i], error);
+    }
+    *position = (Position){.step = number[0], .seen = number[1], .correct = number[2]};
+    position->loss_sum = json_number_value(json_object_get(training, "loss_sum"));
+    *data_crc = (uint32_t)number[3];
+    *settings = kept;
+    if (settings->batch < 1 || settings->epochs < 0 || settings->lr < 0 || settings->step_size < 1 ||
+        settings->warmup < 0 || settings->limit < 0 || !settings->schedule)
+        return broken(path, "options", error);
+    return true;
+}
+
+double recipe_origin(const json_t *training, const char *name, double otherwise) {
+    const json_t *origin = json_object_get(training, "origin");
+    const json_t *value = json_object_get(json_object_get(origin ? origin : training, "options"), name);
+    return json_is_number(value) ? json_number_value(value) : otherwise;
+}
