@@ -69,6 +69,7 @@ Dataset *dataset_open(const char *folder, bool train, int limit, Error *error) {
         search->folder = folder ? folder : DATASET_DEFAULT;
         search->train = train;
         const DatasetFormat *format = find(search, error);
+        if (format) dataset->format = format->name;
         ok = format && format->read(search, dataset, error);
     }
     if (ok) {
@@ -91,8 +92,7 @@ void dataset_free(Dataset *dataset) {
 }
 
 /* With s = sum p, q = sum p^2 over n bytes: mean = s/n and var = q/n - (s/n)^2, both then scaled by
- * 1/255. s and q are exact (at most 2^30 * 2^16), so the only rounding is that of these divisions.
- */
+ * 1/255. s and q are exact (at most 2^30 * 2^16); the only rounding is that of these divisions. */
 void dataset_statistics(const Dataset *dataset, float mean[], float std[]) {
     size_t plane = (size_t)dataset->height * (size_t)dataset->width;
     double n = (double)dataset->count * (double)plane;

@@ -18,10 +18,11 @@
 
 typedef struct Dataset {
     int count, channels, height, width;
-    int classes;     /* labels are 0 .. classes-1 */
-    uint8_t *pixels; /* [count][channels][height][width] */
-    uint8_t *labels; /* [count] */
-    char *source;    /* the file or folder that the images came from */
+    int classes;        /* labels are 0 .. classes-1 */
+    uint8_t *pixels;    /* [count][channels][height][width] */
+    uint8_t *labels;    /* [count] */
+    char *source;       /* the first file that the images came from */
+    const char *format; /* what kind of file: "IDX", "CIFAR-10" */
 } Dataset;
 
 /* Reads the training or the test images found in `folder`, NULL meaning DATASET_DEFAULT; only the

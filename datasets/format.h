@@ -25,8 +25,8 @@ typedef struct DatasetFormat {
     const char *name;
     /* True when the folder holds this kind; fills search->path. */
     bool (*found)(Search *search);
-    /* Reads these paths into an empty dataset, all but `source`. On failure what was allocated
-     * stays in the dataset, for dataset_free. */
+    /* Reads these paths into an empty dataset, all but its `source` and `format`. On failure what
+     * was allocated stays in the dataset, for dataset_free. */
     bool (*read)(const Search *search, Dataset *dataset, Error *error);
 } DatasetFormat;
 

@@ -17,8 +17,7 @@ enum { IMAGE_RANK = 3, LABEL_RANK = 1, TYPE_UBYTE = 0x08 };
 
 enum { IMAGES, LABELS }; /* slots of Search.path */
 
-/* The pair of files in one folder; their names are joined by a dash or a dot, with or without .gz.
- */
+/* The pair of files in one folder; their names are joined by a dash or a dot, with .gz or not. */
 static bool found_in(Search *search, const char *folder) {
     const char *split = search->train ? "train" : "t10k";
     static const char *const endings[2][4] = {

@@ -10,8 +10,8 @@
 int scratch_make(void **state);
 int scratch_remove(void **state);
 
-/* The path of `name` in the folder ("" for the folder itself), valid until the fourth call after.
- */
+/* The path of `name` in the folder ("" for the folder itself), valid until the fourth call from
+ * then. */
 const char *scratch_path(const char *name);
 
 typedef struct Bytes {

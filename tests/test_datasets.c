@@ -44,6 +44,7 @@ static void finds_every_name_in_every_folder(void **state) {
         assert_int_equal(dataset->pixels[0], i);
         assert_int_equal(dataset->labels[0], 3);
         assert_string_equal(dataset->source, scratch_path(images));
+        assert_string_equal(dataset->format, "IDX");
         dataset_free(dataset);
         assert_null(dataset_open(scratch_path(""), !(i / 4 % 2), 0, NULL)); /* the other split */
         scratch_delete(images);
@@ -87,8 +88,7 @@ static Bytes records(int count, const uint8_t labels[]) {
     Bytes bytes = {0};
     for (int i = 0; i < count; i++) {
         bytes_add(&bytes, &labels[i], 1);
-        for (int k = 0; k < CIFAR_PIXELS; k++)
-            bytes.data[bytes.count++] = (uint8_t)(k + labels[i]);
+        for (int k = 0; k < CIFAR_PIXELS; k++) bytes.data[bytes.count++] = (uint8_t)(k + labels[i]);
     }
     return bytes;
 }
@@ -112,6 +112,7 @@ static void reads_cifar10(void **state) {
         Dataset *dataset = dataset_open(scratch_path(""), true, 0, &error);
         if (!dataset) fail_msg("%s", error.message);
         assert_int_equal(dataset->count, 7);
+        assert_string_equal(dataset->format, "CIFAR-10");
         assert_int_equal(dataset->channels, 3);
         assert_int_equal(dataset->height, 32);
         assert_int_equal(dataset->width, 32);
@@ -192,7 +193,7 @@ static void statistics_are_per_channel(void **state) {
     (void)state;
     uint8_t pixels[] = {0, 255, 7, 7, 51, 51, 0, 255, 7, 7, 51, 204}; /* [2][3][1][2] */
     uint8_t labels[] = {0, 1};
-    Dataset dataset = {2, 3, 1, 2, 10, pixels, labels, NULL};
+    Dataset dataset = {2, 3, 1, 2, 10, pixels, labels, NULL, NULL};
     Normalization normalization = normalization_of(&dataset);
     assert_int_equal(normalization.channels, 3);
     assert_true(normalization.mean[0] == 0.5f && normalization.std[0] == 0.5f);
@@ -207,7 +208,8 @@ static void statistics_are_per_channel(void **state) {
 enum { IMAGES = 10, CHANNELS = 2, PLANE = 3, IMAGE = CHANNELS * PLANE, BATCH = 4 };
 
 static uint8_t small_pixels[IMAGES * IMAGE], small_labels[IMAGES];
-static const Dataset small = {IMAGES, CHANNELS, 1, PLANE, 10, small_pixels, small_labels, NULL};
+static const Dataset small = {IMAGES,       CHANNELS,     1,    PLANE, 10,
+                              small_pixels, small_labels, NULL, NULL};
 static const Normalization small_normalization = {2, {0.25f, 0.5f}, {0.5f, 2.0f}};
 
 static void fill_small(void) {
@@ -219,8 +221,7 @@ static void normalizes_a_byte(void **state) {
     (void)state;
     assert_true(normalize_byte(0, 0.25f, 0.5f) == -0.5f);
     assert_true(normalize_byte(255, 0.25f, 0.5f) == 1.5f);
-    assert_true(normalize_byte(100, 0.2860f, 0.3530f) ==
-                (100.0f / 255.0f - 0.2860f) / 0.3530f);
+    assert_true(normalize_byte(100, 0.2860f, 0.3530f) == (100.0f / 255.0f - 0.2860f) / 0.3530f);
 }
 
 static void batches_in_index_order(void **state) {
@@ -246,7 +247,8 @@ static void batches_in_index_order(void **state) {
     loader_free(loader);
 }
 
-/* The labels (which are the indices) of one epoch, in order; each image is checked against its label. */
+/* The labels (which are the indices) of one epoch, in order; each image is checked against its
+ * label. */
 static void epoch_order(Loader *loader, uint64_t epoch, int order[IMAGES]) {
     int at = 0;
     for (int step = 0; step < loader_steps(loader); step++) {

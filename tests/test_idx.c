@@ -1,4 +1,5 @@
-/* IDX files: what is read, and every way in which a file can be wrong, each with its code and reason. */
+/* IDX files: what is read, and every way in which a file can be wrong, each with its code and
+ * reason. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -194,7 +195,7 @@ static void refuses_short_and_empty_files(void **state) {
     for (size_t length = 0; length < images.count; length++) {
         Bytes cut = images;
         cut.count = length;
-        expect_images(&cut, length == 0               ? "is empty"
+        expect_images(&cut, length == 0              ? "is empty"
                             : length < IMAGES_HEADER ? "ends inside its header (offset"
                                                      : "is too short (offset 16)");
     }
@@ -276,38 +277,41 @@ static void names_the_missing_labels(void **state) {
     expect_error(LABELS, ERROR_IO, "No such file or directory");
 }
 
-/* Whatever happens to a byte or to the length: a data set or ERROR_INPUT. */
-static void try_mutant(const Bytes *mutant, int *accepted) {
+/* Whatever happens to a byte or to the length: a data set or ERROR_INPUT. True if a data set; its
+ * pixels are then those of `images`, unless that is NULL. */
+static bool accepts(const Bytes *mutant, const Bytes *images) {
     Error error = {0};
     scratch_write(IMAGES, mutant);
     Dataset *dataset = dataset_open(scratch_path(""), true, 0, &error);
-    assert_int_equal(dataset ? ERROR_NONE : ERROR_INPUT, error.code);
-    *accepted += dataset != NULL;
+    assert_int_equal(error.code, dataset ? ERROR_NONE : ERROR_INPUT);
+    if (dataset && images)
+        assert_memory_equal(dataset->pixels, images->data + IMAGES_HEADER, PIXELS);
     dataset_free(dataset);
+    return error.code == ERROR_NONE;
 }
 
 static void survives_every_mutation(void **state) {
     (void)state;
     Bytes images = good_images(), packed = bytes_gzip(&images);
-    int accepted = 0;
     for (size_t length = 0; length < packed.count; length++) {
         Bytes cut = packed;
         cut.count = length;
-        try_mutant(&cut, &accepted);
+        assert_false(accepts(&cut, NULL));
     }
-    assert_int_equal(accepted, 0);
+    int accepted = 0;
     for (size_t at = 0; at < packed.count; at++)
         for (int bit = 0; bit < 8; bit++) {
             Bytes flipped = packed;
             flipped.data[at] ^= (uint8_t)(1 << bit);
-            try_mutant(&flipped, &accepted);
+            accepted += accepts(&flipped, &images);
         }
-    /* gzip's header has 6 bytes that do not matter (time, level, system) and bits that add fields */
-    assert_in_range(accepted, 6 * 8, 6 * 8 + 8);
+    /* bits without a meaning: 6 bytes of gzip's header (time, level, system), its text flag, and at
+     * most 7 that fill deflate's last byte (RFC 1952 and 1951) */
+    assert_in_range(accepted, 6 * 8 + 1, 6 * 8 + 1 + 7);
     for (size_t at = 0; at < images.count; at++) {
         Bytes flipped = images;
         flipped.data[at] ^= 0xff;
-        try_mutant(&flipped, &accepted);
+        assert_int_equal(accepts(&flipped, NULL), at >= IMAGES_HEADER);
     }
 }
 
