@@ -1,0 +1,40 @@
+/* Loader: turns a data set into batches of normalised floats. The order of epoch e is a pure
+ * function of (seed, e), so a run that resumes at (epoch, step) sees the batches it would have
+ * seen. */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "datasets/dataset.h"
+
+enum { NORMALIZATION_CHANNELS = 4 };
+
+/* What a network expects at its input: (pixel/255 - mean[c]) / std[c]. */
+typedef struct Normalization {
+    int channels; /* 1 .. NORMALIZATION_CHANNELS */
+    float mean[NORMALIZATION_CHANNELS], std[NORMALIZATION_CHANNELS];
+} Normalization;
+
+/* The one definition of a normalised pixel: training, calibration and the integer engine's table of
+ * input codes all go through it. std > 0. */
+float normalize_byte(uint8_t p, float mean, float std);
+
+/* The Normalization that gives a data set mean 0 and std 1 in each channel. */
+Normalization normalization_of(const Dataset *dataset);
+
+typedef struct Loader Loader;
+
+/* A loader of batches of `batch` images, in index order or, if `shuffle`, in an order of each
+ * epoch's own. The dataset must outlive it and have the normalization's channels. The caller owns
+ * the result: loader_free. NULL and ERROR_IO without memory. One loader serves one thread. */
+Loader *loader_new(const Dataset *dataset, const Normalization *normalization, int batch,
+                   uint64_t seed, bool shuffle, Error *error);
+void loader_free(Loader *loader); /* NULL is fine */
+
+/* Batches in an epoch; the last may be smaller. */
+int loader_steps(const Loader *loader);
+
+/* Fills images [n][C][H][W] and labels [n] with batch `step`, 0 .. loader_steps-1, of `epoch`, in
+ * any order of calls, and returns n, 1 .. batch. Allocates nothing. */
+int loader_batch(Loader *loader, uint64_t epoch, int step, float *images, int *labels);
