@@ -6,7 +6,7 @@
 #   make bench      speed of training and inference     make clean
 
 BUILD  ?= build
-CC     ?= gcc
+CC     := gcc
 DIRS   := autograd autograd/ops autograd/kernels nn nn/layers optim datasets \
           quant quant/observers quant/rules quant/int8 quant/kernels
 
@@ -33,21 +33,24 @@ all: deps
 	@$(MAKE) --no-print-directory $(BUILD)/stair
 
 $(BUILD)/stair: $(TRAIN_OBJ) $(BUILD)/libstair.a
-	$(CC) $(LDFLAGS) $^ $(LDLIBS) -o $@
+	@echo '  link $@'
+	@$(CC) $(LDFLAGS) $^ $(LDLIBS) -o $@
 
 $(BUILD)/libstair.a: $(LIB_OBJ)
 	@rm -f $@
-	ar rcs $@ $^
+	@ar rcs $@ $^
 
 $(BUILD)/%.o: %.c Makefile
 	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS) $(STRICT) $(CFLAGS) $(EXTRA) -c $< -o $@
+	@echo '  cc   $<'
+	@$(CC) $(CPPFLAGS) $(STRICT) $(CFLAGS) $(EXTRA) -c $< -o $@
 
 # one file per instruction set, chosen at run time: only these may use its instructions
 $(BUILD)/%_avx2.o: EXTRA := -mavx2
 
 $(BUILD)/tests/test_%: $(BUILD)/tests/test_%.o $(TEST_OBJ) $(BUILD)/libstair.a
-	$(CC) $(LDFLAGS) $^ -lcmocka $(LDLIBS) -o $@
+	@echo '  link $@'
+	@$(CC) $(LDFLAGS) $^ -lcmocka $(LDLIBS) -o $@
 
 test: deps
 	@$(MAKE) --no-print-directory run-tests

@@ -18,6 +18,7 @@ typedef struct Block {
 
 struct Arena {
     Block *block;
+    size_t peak; /* most bytes in use since the last reset, rewound scratch included */
 };
 
 static void abort_exhausted(size_t bytes) {
@@ -56,7 +57,7 @@ Arena *arena_new(void) {
         arena_exhausted(sizeof *arena);
         abort();
     }
-    arena->block = NULL;
+    *arena = (Arena){0};
     return arena;
 }
 
@@ -106,14 +107,19 @@ char *arena_text(Arena *arena, const char *format, ...) {
     return text;
 }
 
+static void note_peak(Arena *arena) {
+    size_t used = arena_used(arena);
+    if (used > arena->peak) arena->peak = used;
+}
+
 void arena_reset(Arena *arena) {
-    Block *block = arena->block;
-    if (block && block->older) { /* several blocks: one of their joint size serves the next round */
-        size_t size = block->before + block->used;
+    note_peak(arena);
+    if (arena->block && arena->peak > arena->block->size) { /* one block of all that serves the next round */
         free_down_to(arena, NULL);
-        arena->block = block_new(NULL, size);
+        arena->block = block_new(NULL, arena->peak);
     }
     if (arena->block) arena->block->used = 0;
+    arena->peak = 0;
 }
 
 ArenaMark arena_mark(Arena *arena) {
@@ -121,6 +127,7 @@ ArenaMark arena_mark(Arena *arena) {
 }
 
 void arena_rewind(Arena *arena, ArenaMark mark) {
+    note_peak(arena);
     free_down_to(arena, mark.block);
     if (arena->block) arena->block->used = mark.used;
 }

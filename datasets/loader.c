@@ -14,10 +14,6 @@ struct Loader {
     uint32_t order[];                         /* [dataset->count]: which image comes when */
 };
 
-float normalize_byte(uint8_t p, float mean, float std) {
-    return ((float)p / 255.0f - mean) / std;
-}
-
 Normalization normalization_of(const Dataset *dataset) {
     CHECK(dataset->channels <= NORMALIZATION_CHANNELS, "%d channels", dataset->channels);
     Normalization normalization = {.channels = dataset->channels};

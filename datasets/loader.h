@@ -6,19 +6,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "autograd/normalize.h"
 #include "datasets/dataset.h"
-
-enum { NORMALIZATION_CHANNELS = 4 };
-
-/* What a network expects at its input: (pixel/255 - mean[c]) / std[c]. */
-typedef struct Normalization {
-    int channels; /* 1 .. NORMALIZATION_CHANNELS */
-    float mean[NORMALIZATION_CHANNELS], std[NORMALIZATION_CHANNELS];
-} Normalization;
-
-/* The one definition of a normalised pixel: training, calibration and the integer engine's table of
- * input codes all go through it. std > 0. */
-float normalize_byte(uint8_t p, float mean, float std);
 
 /* The Normalization that gives a data set mean 0 and std 1 in each channel. */
 Normalization normalization_of(const Dataset *dataset);

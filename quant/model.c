@@ -14,16 +14,16 @@ const char *stage_engine(Stage stage) { return stages[stage].engine; }
 
 Model *model_new(Graph *graph, Error *error) {
     int channels = graph->node[0].shape.dim[0];
-    if (channels > MODEL_CHANNELS) {
+    if (channels > NORMALIZATION_CHANNELS) {
         error_set(error, ERROR_INPUT, "%s: an input of %d channels, at most %d", graph->name, channels,
-                  MODEL_CHANNELS);
+                  NORMALIZATION_CHANNELS);
         graph_free(graph);
         return NULL;
     }
     Arena *arena = arena_new();
     Model *model = arena_zeros(arena, sizeof *model);
-    *model = (Model){.arena = arena, .graph = graph, .channels = channels};
-    for (int c = 0; c < channels; c++) model->std[c] = 1;
+    *model = (Model){.arena = arena, .graph = graph, .pixels.channels = channels};
+    for (int c = 0; c < channels; c++) model->pixels.std[c] = 1;
     return model;
 }
 
@@ -61,5 +61,5 @@ bool model_freeze(Model *model, Error *error) {
 
 Program *model_program(Model *model, Error *error) {
     if (model->stage != STAGE_FROZEN && !quant_freeze(model->quant, error)) return NULL;
-    return program_build(model->quant, &(PixelScale){model->channels, model->mean, model->std}, error);
+    return program_build(model->quant, &model->pixels, error);
 }

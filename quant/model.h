@@ -5,6 +5,7 @@
  * A model is in exactly one stage:  float -> calibrated -> qat -> frozen  */
 #pragma once
 
+#include "autograd/normalize.h"
 #include "nn/safetensors.h"
 #include "quant/program.h"
 #include "quant/quantnet.h"
@@ -24,14 +25,11 @@ typedef enum Stage {
 const char *stage_name(Stage stage);
 const char *stage_engine(Stage stage); /* the engine that evaluates a model of this stage */
 
-enum { MODEL_CHANNELS = 4 };
-
 typedef struct Model {
     Arena *arena;
     Graph *graph;
     Stage stage;
-    int channels; /* of the input */
-    float mean[MODEL_CHANNELS], std[MODEL_CHANNELS];
+    Normalization pixels;
     QuantNet *quant;      /* NULL in stage float */
     json_t *training;     /* the run that made it: options and position; NULL: none is known */
     const SafeFile *file; /* what it was loaded from; NULL: nothing */

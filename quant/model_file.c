@@ -119,9 +119,9 @@ static char *json_text(json_t *json, Arena *arena) {
 
 static json_t *input_to_json(const Model *model) {
     json_t *mean = json_array(), *std = json_array();
-    for (int c = 0; c < model->channels; c++) {
-        json_array_append_new(mean, json_real((double)model->mean[c]));
-        json_array_append_new(std, json_real((double)model->std[c]));
+    for (int c = 0; c < model->pixels.channels; c++) {
+        json_array_append_new(mean, json_real((double)model->pixels.mean[c]));
+        json_array_append_new(std, json_real((double)model->pixels.std[c]));
     }
     return json_pack("{s:o, s:o}", "mean", mean, "std", std);
 }
@@ -283,16 +283,16 @@ static bool read_input(Model *model, const SafeFile *file, const char *path, Err
     json_t *json = text ? parse_json(text, "stair.input", path, error) : NULL;
     if (!json) return false;
     const json_t *mean = json_object_get(json, "mean"), *std = json_object_get(json, "std");
-    bool ok = json_array_size(mean) == (size_t)model->channels &&
-              json_array_size(std) == (size_t)model->channels;
-    for (int c = 0; ok && c < model->channels; c++) {
-        model->mean[c] = (float)json_number_value(json_array_get(mean, (size_t)c));
-        model->std[c] = (float)json_number_value(json_array_get(std, (size_t)c));
-        ok = isfinite(model->mean[c]) && isfinite(model->std[c]) && model->std[c] > 0;
+    bool ok = json_array_size(mean) == (size_t)model->pixels.channels &&
+              json_array_size(std) == (size_t)model->pixels.channels;
+    for (int c = 0; ok && c < model->pixels.channels; c++) {
+        model->pixels.mean[c] = (float)json_number_value(json_array_get(mean, (size_t)c));
+        model->pixels.std[c] = (float)json_number_value(json_array_get(std, (size_t)c));
+        ok = isfinite(model->pixels.mean[c]) && isfinite(model->pixels.std[c]) && model->pixels.std[c] > 0;
     }
     json_decref(json);
     return ok || error_set(error, ERROR_INPUT, "%s: stair.input: expected mean and std > 0 of %d channels",
-                           path, model->channels);
+                           path, model->pixels.channels);
 }
 
 static bool read_quant(Model *model, const SafeFile *file, Stage stage, const char *path, Error *error) {
@@ -330,7 +330,7 @@ static bool read_model(Model *model, const SafeFile *file, Stage stage, const ch
 Model *model_load(const char *path, Error *error) {
     Arena *arena = arena_new();
     const SafeFile *file = safetensors_read(arena, path, error);
-    Stage stage;
+    Stage stage = STAGE_FLOAT;
     const char *net = NULL;
     if (file && read_stage(file, path, &stage, error)) net = metadata(file, "stair.net", path, error);
     Graph *graph = NULL;

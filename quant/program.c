@@ -108,7 +108,7 @@ static void plan_memory(Program *program) {
     }
 }
 
-Program *program_build(const QuantNet *net, const PixelScale *pixels, Error *error) {
+Program *program_build(const QuantNet *net, const Normalization *pixels, Error *error) {
     Arena *arena = arena_new();
     Program *program = arena_zeros(arena, sizeof *program);
     const Graph *graph = net->graph;

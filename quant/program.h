@@ -6,6 +6,7 @@
  * of an image is then a few long runs of bytes. */
 #pragma once
 
+#include "autograd/normalize.h"
 #include "quant/quantnet.h"
 
 typedef struct Program Program;
@@ -67,15 +68,9 @@ struct Program {
 
 extern const InstrKind *const instr_list[]; /* ends with NULL */
 
-/* Pixels of the input are normalised as (p / 255 - mean[c]) / std[c]. */
-typedef struct PixelScale {
-    int channels;
-    const float *mean, *std; /* [channels] */
-} PixelScale;
-
 /* The program of a net that quant_freeze has passed. The caller owns it: program_free. NULL and ERROR_INPUT, naming
  * the node, for a layer that has no instruction. The graph is not needed afterwards. */
-Program *program_build(const QuantNet *net, const PixelScale *pixels, Error *error);
+Program *program_build(const QuantNet *net, const Normalization *pixels, Error *error);
 void program_free(Program *program); /* NULL is fine */
 
 /* Scratch memory, aligned to 64, that a run of `samples` samples needs. */

@@ -1,9 +1,70 @@
-/* stair calibrate: a float checkpoint becomes a calibrated one. */
+/* stair calibrate: a float checkpoint becomes a calibrated one. The net runs in float over some training images, with
+ * batchnorm folded, while observers watch the range of every value. */
+#include "autograd/kernels/parallel.h"
+#include "autograd/rng.h"
 #include "train/command.h"
+#include "train/engine.h"
+
+static bool make_config(const Settings *settings, QuantConfig *config, Error *error) {
+    *config = quant_config_default();
+    config->observer = observer_find(settings->method);
+    config->activation.bits = settings->bits;
+    config->weight.bits = settings->weight_bits;
+    config->weight.per_channel = !settings->per_tensor;
+    if (settings->bits > BITS_MOST || settings->weight_bits > BITS_MOST)
+        return error_set(error, ERROR_USAGE, "--bits and --weight-bits: integers have %d to %d bits",
+                         BITS_LEAST, BITS_MOST);
+    return true;
+}
+
+/* The images that are looked at: a random sample of the training set, a function of the seed. */
+static void pick_images(const Dataset *data, uint64_t seed, int count, uint32_t *picked, Arena *arena) {
+    uint32_t *order = arena_alloc(arena, sizeof *order * (size_t)data->count);
+    Rng rng = rng_stream(seed, RNG_SHUFFLE, 0);
+    rng_permutation(&rng, order, (uint32_t)data->count);
+    for (int i = 0; i < count; i++) picked[i] = order[i];
+}
+
+static bool observe(Model *model, const Dataset *data, const Settings *settings, Error *error) {
+    Arena *arena = arena_new();
+    Tape *tape = tape_new(false);
+    int images = settings->images < data->count ? settings->images : data->count;
+    uint32_t *picked = arena_alloc(arena, sizeof *picked * (size_t)images);
+    pick_images(data, settings->seed, images, picked, arena);
+    quant_observe(model->quant, true);
+    size_t bytes = dataset_image_bytes(data);
+    Error value = {0};
+    for (int first = 0; first < images && !value.code; first += settings->batch) {
+        int count = images - first < settings->batch ? images - first : settings->batch;
+        tape_reset(tape);
+        Tensor *x = tape_tensor(tape, shape_batched(&model->graph->node[0].shape, count));
+        for (int i = 0; i < count; i++)
+            model_images(model, data, (int)picked[first + i], 1, x->data + (size_t)i * bytes);
+        graph_forward(model->graph, &(Run){.tape = tape, .error = &value}, x, NULL);
+    }
+    quant_observe(model->quant, false);
+    quant_fake(model->quant, true);
+    tape_free(tape);
+    arena_free(arena);
+    if (value.code) return error_set(error, ERROR_INPUT, "%s", value.message); /* NaN in the file's net */
+    if (!settings->quiet)
+        fprintf(stderr, "stair: %d values calibrated on %d images\n", model->quant->quantizers, images);
+    return true;
+}
 
 static int command_calibrate(const Settings *settings, Error *error) {
-    (void)settings;
-    return error_set(error, ERROR_USAGE, "calibrate is not built into this stair");
+    const char *path = settings->arguments[0];
+    QuantConfig config;
+    Model *model = make_config(settings, &config, error) ? model_load(path, error) : NULL;
+    Dataset *data = NULL;
+    bool ok = model && model_expect(model, path, 1 << STAGE_FLOAT, "calibration begins with a float one", error) &&
+              (data = dataset_open(settings->data, true, 0, error)) && model_fits(model, data, error) &&
+              model_quantize(model, &config, error) && observe(model, data, settings, error) &&
+              quant_freeze(model->quant, error); /* a net that cannot be frozen is refused here already */
+    if (ok) model_save(model, settings->output, 0, NULL, error);
+    dataset_free(data);
+    model_free(model);
+    return error->code;
 }
 
 static const OptionUse options[] = {
@@ -31,8 +92,7 @@ const Command calibrate_command = {
     .least = 1,
     .most = 1,
     .options = options,
-    .examples =
-        "stair calibrate float.safetensors -o calibrated.safetensors\n"
-        "stair calibrate float.safetensors --method entropy --weight-bits 4 -o w4.safetensors\n",
+    .examples = "stair calibrate float.safetensors -o calibrated.safetensors\n"
+                "stair calibrate float.safetensors --bits 4 --weight-bits 4 -o w4a4.safetensors\n",
     .run = command_calibrate,
 };

@@ -1,9 +1,43 @@
-/* stair eval: the accuracy of a checkpoint on a labelled data set. */
+/* stair eval: the accuracy of a checkpoint on a labelled data set, with the engine of its stage. */
+#include <string.h>
+
 #include "train/command.h"
+#include "train/evaluate.h"
+#include "train/json.h"
+
+static bool report(const Settings *settings, const Model *model, const Engine *engine,
+                   const Evaluation *result, Error *error) {
+    if (!settings->json) {
+        printf("%s (%s): %d of %d correct, accuracy %.4f, %.0f images/s\n", stage_name(model->stage),
+               engine_name(engine), result->correct, result->images, result->accuracy,
+               result->images_per_second);
+        return true;
+    }
+    json_t *json = json_pack("{s:s, s:s, s:i, s:i, s:f, s:o}", "stage", stage_name(model->stage), "engine",
+                             engine_name(engine), "images", result->images, "correct", result->correct,
+                             "accuracy", result->accuracy, "images_per_second",
+                             json_number(result->images_per_second));
+    return json_line(stdout, json) || error_set(error, ERROR_IO, "standard output cannot be written");
+}
 
 static int command_eval(const Settings *settings, Error *error) {
-    (void)settings;
-    return error_set(error, ERROR_USAGE, "eval is not built into this stair");
+    Model *model = model_load(settings->arguments[0], error);
+    Dataset *data = NULL;
+    Engine *engine = NULL;
+    Evaluation result;
+    bool ok = model && (data = dataset_open(settings->data, strcmp(settings->split, "train") == 0,
+                                            settings->limit, error)) &&
+              model_fits(model, data, error) &&
+              (engine = engine_open(model, settings->batch, NULL, error));
+    if (ok && settings->predictions)
+        ok = evaluate_to_csv(engine, data, settings->batch, settings->predictions, &result, error);
+    else if (ok)
+        ok = evaluate(engine, data, settings->batch, NULL, NULL, &result, error);
+    if (ok) report(settings, model, engine, &result, error);
+    engine_close(engine);
+    dataset_free(data);
+    model_free(model);
+    return error->code;
 }
 
 static const OptionUse options[] = {

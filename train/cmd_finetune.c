@@ -1,13 +1,72 @@
-/* stair finetune: quantization-aware training: a calibrated checkpoint becomes a qat one. */
-#include "train/command.h"
+/* stair finetune: quantization-aware training: a calibrated checkpoint becomes a qat one. The recipe is the sources':
+ * a tenth of the training's epochs, a hundredth of its learning rate, half a cosine down to a hundredth of that. */
+#include <math.h>
 
-static int command_finetune(const Settings *settings, Error *error) {
-    (void)settings;
-    return error_set(error, ERROR_USAGE, "finetune is not built into this stair");
+#include "train/command.h"
+#include "train/loop.h"
+
+static void fill_defaults(Settings *settings, const json_t *training) {
+    if (!settings_given(settings, "epochs"))
+        settings->epochs = fmax(1, recipe_origin(training, "epochs", 10) / 10);
+    if (!settings_given(settings, "lr")) settings->lr = recipe_origin(training, "lr", 0.05) / 100;
+}
+
+/* While fine-tuning every value is rounded to its grid and its range follows by moving average (N9). */
+static void switch_on(Model *model) {
+    model->stage = STAGE_QAT;
+    quant_fake(model->quant, true);
+    quant_observe(model->quant, true);
+    quant_observer(model->quant, observer_find("moving-average"));
+}
+
+static bool begin(TrainRun *run, Settings *settings, uint32_t *crc, Error *error) {
+    Model *model = run->model;
+    const char *path = run->resumed ? settings->resume : settings->arguments[0];
+    unsigned stages = run->resumed ? 1 << STAGE_QAT : 1 << STAGE_CALIBRATED | 1 << STAGE_QAT;
+    const char *hint = model->stage == STAGE_FLOAT    ? "calibrate it first: stair calibrate"
+                       : model->stage == STAGE_FROZEN ? "its float weights are gone; take the file that was frozen"
+                                                      : "it has no fine-tuning to resume";
+    if (!model_expect(model, path, stages, hint, error)) return false;
+    if (run->resumed)
+        return recipe_resume(model->training, run->kind, path, settings, &run->position, crc, error);
+    fill_defaults(settings, model->training);
+    return true;
+}
+
+/* The float training that all this came from, for the file; a new reference or NULL. */
+static json_t *origin_of(const json_t *training) {
+    json_t *origin = json_object_get(training, "origin");
+    return json_deep_copy(origin ? origin : training);
+}
+
+static int command_finetune(const Settings *given, Error *error) {
+    Settings settings = *given;
+    TrainRun run = {.kind = "finetune", .settings = &settings, .final_fraction = 0.01};
+    run.resumed = settings.resume != NULL;
+    if (run.resumed == (settings.argument_count == 1))
+        return error_set(error, ERROR_USAGE, "finetune takes IN or --resume FILE, one of the two"), ERROR_USAGE;
+    Model *model = model_load(run.resumed ? settings.resume : settings.arguments[0], error);
+    if (!model) return error->code;
+    run.model = model;
+    run.output = settings.output ? settings.output : settings.resume;
+    uint32_t crc = 0;
+    Dataset *train = NULL, *test = NULL;
+    json_t *origin = origin_of(model->training);
+    run.origin = origin;
+    int status = ERROR_INPUT;
+    if (begin(&run, &settings, &crc, error) && train_data(&run, &train, &test, crc, error)) {
+        switch_on(model);
+        status = train_loop(&run, error);
+    }
+    json_decref(origin);
+    dataset_free(train);
+    dataset_free(test);
+    model_free(model);
+    return status;
 }
 
 static const OptionUse options[] = {
-    TAKES("output", .required = true),
+    TAKES("output", .required = true, .unless = "resume"),
     TAKES("data"),
     TAKES("limit"),
     TAKES("epochs", .shown = "a tenth of the training's"),
@@ -23,6 +82,7 @@ static const OptionUse options[] = {
     TAKES("seed"),
     TAKES("threads"),
     TAKES("log"),
+    TAKES("resume"),
     TAKES_COMMON,
     {0},
 };
@@ -30,8 +90,8 @@ static const OptionUse options[] = {
 const Command finetune_command = {
     .name = "finetune",
     .summary = "Trains on with quantization simulated (QAT).",
-    .arguments = "IN",
-    .least = 1,
+    .arguments = "[IN]",
+    .least = 0,
     .most = 1,
     .options = options,
     .examples =

@@ -3,6 +3,7 @@
 
 #include "nn/zoo.h"
 #include "train/command.h"
+#include "datasets/loader.h"
 #include "train/loop.h"
 
 /* A new model: random weights, and the normalisation that its training images ask for. */
@@ -38,7 +39,7 @@ static int command_train(const Settings *given, Error *error) {
     Dataset *train, *test;
     int status = ERROR_INPUT;
     if (train_data(&run, &train, &test, crc, error)) {
-        if (!run.resumed) dataset_statistics(train, model->mean, model->std);
+        if (!run.resumed) model->pixels = normalization_of(train);
         status = train_loop(&run, error);
     }
     dataset_free(train);

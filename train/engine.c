@@ -53,13 +53,13 @@ static void normalize_chunk(void *context, int index, int worker) {
     (void)worker;
     const Images *images = context;
     const Model *model = images->model;
-    size_t bytes = dataset_image_bytes(images->data), plane = bytes / (size_t)model->channels;
+    size_t bytes = dataset_image_bytes(images->data), plane = bytes / (size_t)model->pixels.channels;
     for (int i = chunk_begin(index); i < chunk_end(index, images->count); i++) {
         const uint8_t *pixels = dataset_image(images->data, images->first + i);
         float *x = images->x + (size_t)i * bytes;
         for (size_t p = 0; p < bytes; p++) {
             size_t c = p / plane;
-            x[p] = normalize_byte(pixels[p], model->mean[c], model->std[c]);
+            x[p] = normalize_byte(pixels[p], model->pixels.mean[c], model->pixels.std[c]);
         }
     }
 }

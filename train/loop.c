@@ -95,10 +95,7 @@ static bool loop_start(Loop *loop, Error *error) {
     TrainRun *run = loop->run;
     const Settings *s = run->settings;
     if (!file_probe(run->output, error) || !open_log(loop, error)) return false;
-    Normalization normalization = {.channels = run->model->channels};
-    memcpy(normalization.mean, run->model->mean, sizeof normalization.mean);
-    memcpy(normalization.std, run->model->std, sizeof normalization.std);
-    loop->loader = loader_new(run->train, &normalization, s->batch, s->seed, true, error);
+    loop->loader = loader_new(run->train, &run->model->pixels, s->batch, s->seed, true, error);
     if (!loop->loader) return false;
     loop->tape = tape_new(true);
     loop->labels = arena_alloc(loop->arena, sizeof(int) * (size_t)s->batch);

@@ -15,7 +15,7 @@ static const void *lower(const QNode *q, Arena *arena, Error *error) {
     return args;
 }
 
-void quantize_table(Instr *instr, const PixelScale *pixels, const QParams *grid) {
+void quantize_table(Instr *instr, const Normalization *pixels, const QParams *grid) {
     uint8_t(*table)[256] = (uint8_t(*)[256])((const QuantizeArgs *)instr->args)->table;
     CHECK(pixels->channels == instr->value[instr->out].channels, "%d channels of pixels",
           pixels->channels);
