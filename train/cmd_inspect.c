@@ -1,9 +1,133 @@
-/* stair inspect: what a checkpoint says about itself. */
+/* stair inspect: what a file holds: stage, net, parameters, every scale and zero point with its formula, the integer
+ * program. */
+
+#include "quant/model.h"
 #include "train/command.h"
+#include "train/json.h"
+
+/* What became of a node under quantization, in a few words. */
+static const char *fate(const Model *model, const Node *node, char *text, size_t size) {
+    *text = 0;
+    if (!model->quant) return text;
+    const QNode *q = &model->quant->node[node->index];
+    if (q->into)
+        snprintf(text, size, "in %s", q->into->name);
+    else if (!q->rule->owns_range)
+        snprintf(text, size, "codes of its input");
+    else
+        snprintf(text, size, "%d bits", q->out->spec.bits);
+    return text;
+}
+
+static void print_nodes(const Model *model) {
+    char shape[SHAPE_TEXT], text[NODE_NAME + 8];
+    printf("\n%-12s %-14s %-12s %10s  %s\n", "node", "layer", "result", "parameters",
+           model->quant ? "quantized" : "");
+    for (int i = 0; i < model->graph->nodes; i++) {
+        const Node *node = &model->graph->node[i];
+        size_t parameters = 0;
+        for (int k = 0; k < node->params; k++)
+            if (node->param[k].trainable) parameters += node->param[k].tensor->count;
+        printf("%-12s %-14s %-12s %10zu  %s\n", node->name, node->layer->name,
+               shape_text(&node->shape, shape), parameters, fate(model, node, text, sizeof text));
+    }
+}
+
+static void print_quantizers(const QuantNet *net) {
+    printf("\nactivations: real = scale * (code - zero)\n%-12s %5s %14s %6s %6s %6s %14s %14s\n", "value",
+           "bits", "scale", "zero", "least", "most", "from", "to");
+    for (int i = 0; i < net->quantizers; i++) {
+        const Quantizer *quantizer = net->quantizer[i];
+        const QParams *q = &quantizer->q;
+        printf("%-12s %5d %14.9g %6d %6d %6d %14.6g %14.6g\n", quantizer->name, quantizer->spec.bits,
+               (double)q->scale[0], q->zero_point[0], q->qmin, q->qmax, (double)dequantize(q, 0, q->qmin),
+               (double)dequantize(q, 0, q->qmax));
+    }
+    const QuantSpec *w = &net->config.weight;
+    printf("\nweights: %d bits, %s, one scale for each %s\n", w->bits, w->symmetric ? "symmetric" : "affine",
+           w->per_channel ? "output channel" : "layer");
+}
+
+static json_t *quantizers_to_json(const QuantNet *net) {
+    json_t *list = json_array();
+    for (int i = 0; i < net->quantizers; i++) {
+        const Quantizer *quantizer = net->quantizer[i];
+        const QParams *q = &quantizer->q;
+        json_array_append_new(list, json_pack("{s:s, s:i, s:f, s:i, s:i, s:i, s:f, s:f, s:I}", "name",
+                                              quantizer->name, "bits", quantizer->spec.bits, "scale",
+                                              (double)q->scale[0], "zero_point", q->zero_point[0], "qmin",
+                                              q->qmin, "qmax", q->qmax, "min",
+                                              (double)quantizer->observer->min[0], "max",
+                                              (double)quantizer->observer->max[0], "batches",
+                                              (json_int_t)quantizer->observer->batches));
+    }
+    return list;
+}
+
+static json_t *nodes_to_json(const Model *model) {
+    json_t *list = json_array();
+    for (int i = 0; i < model->graph->nodes; i++) {
+        const Node *node = &model->graph->node[i];
+        json_t *shape = json_array(), *inputs = json_array();
+        char text[NODE_NAME + 8];
+        for (int d = 0; d < node->shape.rank; d++)
+            json_array_append_new(shape, json_integer(node->shape.dim[d]));
+        for (int k = 0; k < node->inputs; k++)
+            json_array_append_new(inputs, json_string(model->graph->node[node->in[k]].name));
+        json_array_append_new(list, json_pack("{s:s, s:s, s:o, s:o, s:s}", "name", node->name, "layer",
+                                              node->layer->name, "inputs", inputs, "shape", shape,
+                                              "quantized", fate(model, node, text, sizeof text)));
+    }
+    return list;
+}
+
+static bool print_json(const Model *model, Arena *arena, Error *error) {
+    json_t *json = json_pack("{s:s, s:s, s:I, s:s, s:o}", "stage", stage_name(model->stage), "name",
+                             model->graph->name, "parameters", (json_int_t)graph_parameters(model->graph),
+                             "net", graph_text(model->graph, arena), "nodes", nodes_to_json(model));
+    json_t *mean = json_array(), *std = json_array();
+    for (int c = 0; c < model->pixels.channels; c++) {
+        json_array_append_new(mean, json_real((double)model->pixels.mean[c]));
+        json_array_append_new(std, json_real((double)model->pixels.std[c]));
+    }
+    json_object_set_new(json, "input", json_pack("{s:o, s:o}", "mean", mean, "std", std));
+    if (model->quant) {
+        json_object_set_new(json, "quantization", quant_config_to_json(&model->quant->config));
+        json_object_set_new(json, "activations", quantizers_to_json(model->quant));
+    }
+    if (model->training) json_object_set(json, "training", model->training);
+    return json_line(stdout, json) || error_set(error, ERROR_IO, "standard output cannot be written");
+}
+
+static bool print_text(Model *model, Arena *arena, Error *error) {
+    printf("%s, stage %s, %zu parameters\n", model->graph->name, stage_name(model->stage),
+           graph_parameters(model->graph));
+    for (int c = 0; c < model->pixels.channels; c++)
+        printf("input channel %d: (pixel / 255 - %.6g) / %.6g\n", c, (double)model->pixels.mean[c],
+               (double)model->pixels.std[c]);
+    printf("\n%s", graph_text(model->graph, arena));
+    print_nodes(model);
+    if (!model->quant) return true;
+    print_quantizers(model->quant);
+    Program *program = model_program(model, error);
+    if (!program) return false;
+    printf("\nprogram: %zu bytes of scratch an image\n%s", program->bytes_per_sample,
+           program_text(program, arena));
+    program_free(program);
+    return true;
+}
 
 static int command_inspect(const Settings *settings, Error *error) {
-    (void)settings;
-    return error_set(error, ERROR_USAGE, "inspect is not built into this stair");
+    Model *model = model_load(settings->arguments[0], error);
+    if (!model) return error->code;
+    Arena *arena = arena_new();
+    if (settings->json)
+        print_json(model, arena, error);
+    else
+        print_text(model, arena, error);
+    arena_free(arena);
+    model_free(model);
+    return error->code;
 }
 
 static const OptionUse options[] = {
