@@ -35,3 +35,14 @@ Shape window_shape(const Window *window, const Shape *batched, int channels) {
     }
     return out;
 }
+
+Span window_span(const Window *window, int d, int k, int in, int out) {
+    int stride = window->stride[d];
+    int first = k * window->dilation[d] - window->padding[d]; /* input position for output 0 */
+    int room = in - 1 - first;                                /* from there to the last input */
+    Span span = {.begin = first < 0 ? (stride - 1 - first) / stride : 0,
+                 .end = room < 0 ? 0 : room / stride + 1};
+    if (span.end > out) span.end = out;
+    if (span.begin > span.end) span.begin = span.end;
+    return span;
+}

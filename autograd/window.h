@@ -1,5 +1,5 @@
-/* Window: how a kernel moves over 1, 2 or 3 spatial dimensions. One geometry serves conv1d to conv3d and
- * every pool: all loops run over D H W, and missing leading dimensions have size 1.
+/* Window: how a kernel moves over 1, 2 or 3 spatial dimensions. One geometry serves conv1d to
+ * conv3d and every pool: all loops run over D H W, and missing leading dimensions have size 1.
  * Sizes as in PyTorch: out = floor((in + 2 padding - dilation (kernel - 1) - 1) / stride) + 1. */
 #pragma once
 
@@ -17,9 +17,17 @@ Window window_identity(void);
 /* The output size along dimension d for an input of size `in`; < 1 when the kernel does not fit. */
 int window_out(const Window *window, int d, int in);
 
-/* The D H W sizes behind N and C of a tensor's shape (rank 3 to 5), right-aligned, 1 where missing. */
+/* The D H W sizes behind N and C of a tensor's shape (rank 3 to 5), right-aligned, missing
+ * ones 1. */
 void window_sizes(const Shape *batched, int size[SPATIAL]);
 
-/* The shape of the result for a batched input: N, channels, then the output size of each of the input's
- * spatial dimensions. CHECKs that the kernel fits. */
+/* The shape of the result for a batched input: N, channels, then the output size of each of the
+ * input's spatial dimensions. CHECKs that the kernel fits. */
 Shape window_shape(const Window *window, const Shape *batched, int channels);
+
+/* The output positions begin .. end-1 along dimension d at which kernel place k lies on the input
+ * and not on the padding: 0 <= o stride + k dilation - padding < in. */
+typedef struct Span {
+    int begin, end; /* 0 <= begin <= end <= out */
+} Span;
+Span window_span(const Window *window, int d, int k, int in, int out);

@@ -1,0 +1,114 @@
+/* Average pool: the sum of each window over the number of kernel places. Padding counts as 0. */
+#include "autograd/kernels/parallel.h"
+#include "autograd/kernels/patches.h"
+#include "autograd/op.h"
+#include "autograd/ops.h"
+
+#include <string.h>
+
+extern const Op avgpool_op;
+
+typedef struct AvgPool {
+    Window window;
+    Patches patches;
+    Tensor *x, *y; /* [N,C,...] */
+} AvgPool;
+
+/* What to do with a row of outputs and the inputs, `stride` apart, under one kernel place. */
+typedef void Row(int count, int stride, float places, float *restrict x, float *restrict y);
+
+static void walk_plane(const AvgPool *pool, const Place *at, float *x, float *y, Row *row) {
+    int stride = pool->window.stride[2];
+    float places = (float)patches_places(&pool->patches);
+    for (int d = at->span[0].begin; d < at->span[0].end; d++) {
+        Rows rows = place_rows(&pool->patches, at, d);
+        for (int h = 0; h < rows.count; h++)
+            row(rows.length, stride, places, x + rows.input + (size_t)h * rows.input_step,
+                y + rows.output + (size_t)h * rows.output_step);
+    }
+}
+
+/* Both directions walk alike: the samples of a chunk, the kernel places, the planes. */
+static void walk_chunk(const AvgPool *pool, int chunk, float *x, float *y, Row *row) {
+    size_t channels = (size_t)pool->patches.channels;
+    size_t x_plane = patches_plane(&pool->patches);
+    size_t y_plane = (size_t)patches_columns(&pool->patches);
+    for (int n = chunk_begin(chunk); n < chunk_end(chunk, pool->x->shape.dim[0]); n++)
+        for (int k = 0; k < patches_places(&pool->patches); k++) {
+            Place at = patches_place(&pool->patches, k);
+            size_t first = (size_t)n * channels;
+            for (size_t c = first; c < first + channels; c++)
+                walk_plane(pool, &at, x + c * x_plane, y + c * y_plane, row);
+        }
+}
+
+static void add_inputs(int count, int stride, float places, float *restrict x, float *restrict y) {
+    (void)places; /* divided once, at the end */
+    for (int i = 0; i < count; i++) y[i] += x[i * stride];
+}
+
+/* y[p] = 1/places times the sum of its inputs: each input gets dy[p] / places. */
+static void spread_gradient(int count, int stride, float places, float *restrict dx,
+                            float *restrict dy) {
+    for (int i = 0; i < count; i++) dx[i * stride] += dy[i] / places;
+}
+
+static void forward_chunk(void *context, int i, int worker) {
+    (void)worker;
+    const AvgPool *pool = context;
+    size_t sample = (size_t)pool->patches.channels * (size_t)patches_columns(&pool->patches);
+    size_t first = (size_t)chunk_begin(i) * sample;
+    size_t last = (size_t)chunk_end(i, pool->x->shape.dim[0]) * sample;
+    float *y = pool->y->data, places = (float)patches_places(&pool->patches);
+    memset(y + first, 0, sizeof *y * (last - first));
+    walk_chunk(pool, i, pool->x->data, y, add_inputs);
+    for (size_t j = first; j < last; j++) y[j] /= places;
+}
+
+Tensor *op_avgpool(Tape *tape, Tensor *x, const Window *window) {
+    AvgPool *pool = arena_alloc(tape->arena, sizeof *pool);
+    *pool = (AvgPool){.window = *window, .x = x};
+    pool->y = tape_tensor(tape, window_shape(window, &x->shape, x->shape.dim[1]));
+    pool->patches = patches_of(&pool->window, x->shape.dim[1], &x->shape);
+    parallel_for(chunk_count(x->shape.dim[0]), forward_chunk, pool);
+    tape_record(tape, &avgpool_op, pool->y, 1, &x, pool);
+    return pool->y;
+}
+
+static void backward_chunk(void *context, int i, int worker) {
+    (void)worker;
+    const AvgPool *pool = context;
+    walk_chunk(pool, i, pool->x->grad, pool->y->grad, spread_gradient);
+}
+
+static void avgpool_backward(const Entry *entry) {
+    parallel_for(chunk_count(entry->in[0]->shape.dim[0]), backward_chunk, entry->saved);
+}
+
+static const struct {
+    Shape x;
+    Window window; /* kernel, stride, padding, dilation */
+} trials[] = {
+    {{4, {2, 3, 4, 6}}, {{1, 2, 2}, {1, 2, 2}, {0, 0, 0}, {1, 1, 1}}},
+    {{4, {2, 2, 7, 5}}, {{1, 3, 2}, {1, 1, 2}, {0, 1, 1}, {1, 2, 1}}},
+    {{3, {CHUNK + 1, 2, 9}}, {{1, 1, 3}, {1, 1, 2}, {0, 0, 1}, {1, 1, 1}}},
+    {{5, {2, 2, 4, 3, 4}}, {{2, 3, 2}, {2, 1, 1}, {1, 0, 0}, {1, 1, 2}}},
+};
+
+static void avgpool_sample(Arena *arena, Rng *rng, int trial, Sample *sample) {
+    sample->inputs = 1;
+    sample->in[0] = sample_leaf(arena, rng, trials[trial].x, 1.0f);
+    sample->spec = &trials[trial].window;
+}
+
+static Tensor *avgpool_forward(Tape *tape, const Sample *sample) {
+    return op_avgpool(tape, sample->in[0], sample->spec);
+}
+
+const Op avgpool_op = {
+    .name = "avgpool",
+    .backward = avgpool_backward,
+    .samples = sizeof trials / sizeof *trials,
+    .sample = avgpool_sample,
+    .forward = avgpool_forward,
+};
