@@ -1,0 +1,178 @@
+#!/usr/bin/env python3
+"""Writes ops.safetensors beside this file: what PyTorch says each op of autograd/ops.def computes.
+
+Names are OP/CASE/PART. Parts:
+  in0, in1, ...      the inputs in the order of the op's function; an absent bias is missing
+  out                the output
+  weights            L = sum(weights * out)
+  grad0, grad1, ...  dL/d in0, ...
+  spec               I64: windows are kernel, stride, padding, dilation, each D H W; conv adds
+                     groups; reshape: the new shape; cross_entropy: the labels; batchnorm: 1 if training
+  real               batchnorm: momentum, eps
+  mean, var          batchnorm: running statistics before, and mean_after, var_after
+
+Everything is computed in double from float32 inputs and rounded once, at the end: what a float32
+implementation differs by is its own rounding. Needs Debian's python3-torch (1.13).
+"""
+import json
+import pathlib
+import struct
+
+import torch
+import torch.nn.functional as F
+
+TENSORS = {}
+
+
+def normal(*shape):
+    """Float32 values, held as double."""
+    return torch.randn(shape).double()
+
+
+def rounded(x):
+    """x as float32 holds it."""
+    return x.float().double()
+
+
+def add_case(name, function, inputs, spec=None):
+    """Runs function(*inputs), an input may be None, and stores everything it needs and gives."""
+    leaves = [rounded(x).requires_grad_() if x is not None else None for x in inputs]
+    out = function(*leaves)
+    weights = normal(*out.shape)
+    (weights * out).sum().backward()
+    parts = {"out": out, "weights": weights}
+    for i, leaf in enumerate(leaves):
+        if leaf is not None:
+            parts[f"in{i}"], parts[f"grad{i}"] = leaf, leaf.grad
+    if spec is not None:
+        parts["spec"] = torch.tensor(spec, dtype=torch.int64)
+    for part, tensor in parts.items():
+        TENSORS[f"{name}/{part}"] = tensor.detach()
+
+
+def right(values, rank, missing):
+    """One number per spatial dimension, as D H W with the missing leading ones filled in."""
+    values = [values] * rank if isinstance(values, int) else list(values)
+    return [missing] * (3 - rank) + values
+
+
+def window(rank, kernel, stride=1, padding=0, dilation=1):
+    return (right(kernel, rank, 1) + right(stride, rank, 1) + right(padding, rank, 0)
+            + right(dilation, rank, 1))
+
+
+def conv(case, x, out, kernel, bias=True, groups=1, **geometry):
+    """x: N C and 1 to 3 sizes."""
+    rank = len(x) - 2
+    size = [kernel] * rank if isinstance(kernel, int) else kernel
+    function = [F.conv1d, F.conv2d, F.conv3d][rank - 1]
+    inputs = [normal(*x), normal(out, x[1] // groups, *size), normal(out) if bias else None]
+    add_case(f"conv/{case}", lambda x, w, b: function(x, w, b, groups=groups, **geometry), inputs,
+             window(rank, kernel, **geometry) + [groups])
+
+
+def pool(op, case, x, kernel, **geometry):
+    """x: a shape, or the tensor."""
+    x = x if torch.is_tensor(x) else normal(*x)
+    rank = x.dim() - 2
+    function = {"maxpool": [F.max_pool1d, F.max_pool2d, F.max_pool3d],
+                "avgpool": [F.avg_pool1d, F.avg_pool2d, F.avg_pool3d]}[op][rank - 1]
+    add_case(f"{op}/{case}", lambda x: function(x, kernel, **geometry), [x],
+             window(rank, kernel, **geometry))
+
+
+def batchnorm(case, shape, training, momentum=0.1, eps=1e-5):
+    channels = shape[1]
+    mean, var = normal(channels), rounded(torch.rand(channels) + 0.5)
+    real = rounded(torch.tensor([momentum, eps]))
+    name = f"batchnorm/{case}"
+    TENSORS[f"{name}/mean"], TENSORS[f"{name}/var"] = mean.clone(), var.clone()
+    add_case(name, lambda x, g, b: F.batch_norm(x, mean, var, g, b, training, *real.tolist()),
+             [3 * normal(*shape) + 2, normal(channels), normal(channels)], [int(training)])
+    TENSORS[f"{name}/mean_after"], TENSORS[f"{name}/var_after"] = mean, var
+    TENSORS[f"{name}/real"] = real
+
+
+def make_cases():
+    add_case("add/matrix", torch.add, [normal(3, 5), normal(3, 5)])
+    add_case("add/image", torch.add, [normal(2, 3, 4, 5), normal(2, 3, 4, 5)])
+    add_case("mul/vector", torch.mul, [normal(7), normal(7)])
+    add_case("mul/image", torch.mul, [normal(2, 3, 4, 5), normal(2, 3, 4, 5)])
+    with_zeros = normal(2, 3, 4, 4)
+    with_zeros[:, :, ::2, ::3] = 0
+    add_case("relu/zeros", F.relu, [with_zeros])
+    add_case("relu/matrix", F.relu, [normal(4, 9)])
+    add_case("reshape/flatten", lambda x: x.reshape(2, 24), [normal(2, 3, 2, 4)], [2, 24])
+    add_case("reshape/unflatten", lambda x: x.reshape(2, 2, 3, 2), [normal(4, 6)], [2, 2, 3, 2])
+    add_case("dropout/none", lambda x: F.dropout(x, 0.0, True), [normal(3, 11)])
+
+    add_case("linear/bias", F.linear, [normal(5, 7), normal(4, 7), normal(4)])
+    add_case("linear/no_bias", F.linear, [normal(3, 10), normal(6, 10), None])
+    add_case("linear/one_sample", F.linear, [normal(1, 20), normal(3, 20), normal(3)])
+    add_case("linear/several_chunks", F.linear, [normal(19, 3), normal(2, 3), normal(2)])
+
+    conv("2d", [2, 3, 6, 5], 4, 3)
+    conv("2d_no_bias", [2, 2, 5, 5], 3, 2, bias=False)
+    conv("2d_pointwise", [2, 4, 3, 3], 5, 1)
+    conv("2d_stride", [2, 2, 7, 8], 3, 3, stride=[2, 3])
+    conv("2d_padding", [1, 2, 4, 5], 3, [3, 5], padding=[1, 2])
+    conv("2d_dilation", [1, 2, 8, 7], 2, 3, dilation=[2, 3])
+    conv("2d_groups", [2, 4, 5, 5], 6, 3, groups=2, padding=1)
+    conv("2d_depthwise", [2, 3, 5, 6], 3, 3, groups=3, padding=1)
+    conv("2d_depthwise_stride_2", [1, 3, 7, 7], 6, 3, groups=3, padding=1, stride=2)
+    conv("2d_everything", [3, 4, 9, 8], 4, [3, 2], groups=2, stride=2, padding=[2, 1], dilation=2)
+    conv("2d_several_chunks", [17, 1, 3, 4], 2, 2)
+    conv("1d", [2, 3, 9], 4, 3, stride=2, padding=1)
+    conv("1d_dilation", [1, 2, 12], 2, 4, dilation=3, bias=False)
+    conv("1d_depthwise", [2, 4, 8], 4, 3, groups=4)
+    conv("3d", [1, 2, 4, 5, 4], 3, [2, 3, 2])
+    conv("3d_everything", [2, 2, 5, 4, 6], 4, [3, 1, 2], groups=2, stride=[2, 1, 2],
+         padding=[1, 0, 1], dilation=[1, 1, 2])
+
+    pool("maxpool", "2d", [2, 3, 6, 6], 2, stride=2)
+    pool("maxpool", "2d_overlap", [2, 2, 7, 6], 3, stride=[2, 1], padding=1)
+    pool("maxpool", "2d_ties", torch.randint(-1, 2, (2, 2, 6, 6)).double(), 3, stride=1, padding=1)
+    pool("maxpool", "2d_negative", -normal(1, 2, 5, 5).abs() - 1, 3, stride=2, padding=1)
+    pool("maxpool", "2d_dilation", [1, 2, 7, 7], [2, 3], stride=1, dilation=2)
+    pool("maxpool", "2d_global", [2, 3, 4, 5], [4, 5], stride=1)
+    pool("maxpool", "1d", [2, 3, 9], 3, stride=2, padding=1)
+    pool("maxpool", "3d", [1, 2, 4, 5, 4], 2, stride=[2, 1, 2], padding=[1, 0, 1])
+    pool("avgpool", "2d", [2, 3, 6, 6], 2, stride=2)
+    pool("avgpool", "2d_padding", [2, 2, 7, 6], 3, stride=[2, 1], padding=1)
+    pool("avgpool", "2d_global", [2, 3, 4, 5], [4, 5], stride=1)
+    pool("avgpool", "1d", [2, 3, 9], 3, stride=2, padding=1)
+    pool("avgpool", "3d", [1, 2, 4, 5, 4], 2, stride=[2, 1, 2], padding=[1, 0, 1])
+
+    for training in (True, False):
+        mode = "training" if training else "eval"
+        batchnorm(f"{mode}_matrix", [6, 3], training)
+        batchnorm(f"{mode}_1d", [3, 4, 5], training)
+        batchnorm(f"{mode}_2d", [4, 3, 5, 7], training, momentum=0.01, eps=1e-3)
+        batchnorm(f"{mode}_3d", [2, 2, 3, 2, 3], training)
+
+    for name, logits, labels in [("ten_classes", normal(6, 10), [3, 0, 9, 9, 1, 5]),
+                                 ("large_logits", 100 * normal(4, 5), [0, 1, 2, 4]),
+                                 ("one_sample", normal(1, 3), [2])]:
+        add_case(f"cross_entropy/{name}",
+                 lambda x, y=labels: F.cross_entropy(x, torch.tensor(y)), [logits], labels)
+
+
+def write(path, tensors):
+    header, payload = {}, b""
+    for name in sorted(tensors):
+        values = tensors[name].reshape(-1).tolist()
+        integer = not tensors[name].is_floating_point()
+        data = struct.pack(f"<{len(values)}{'q' if integer else 'f'}", *values)
+        header[name] = {"dtype": "I64" if integer else "F32", "shape": list(tensors[name].shape),
+                        "data_offsets": [len(payload), len(payload) + len(data)]}
+        payload += data
+    text = json.dumps(header, separators=(",", ":"), sort_keys=True).encode()
+    text += b" " * (-len(text) % 8)
+    path.write_bytes(struct.pack("<Q", len(text)) + text + payload)
+
+
+if __name__ == "__main__":
+    torch.manual_seed(1)
+    torch.set_num_threads(1)
+    make_cases()
+    write(pathlib.Path(__file__).with_name("ops.safetensors"), TENSORS)
