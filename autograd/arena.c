@@ -114,7 +114,8 @@ static void note_peak(Arena *arena) {
 
 void arena_reset(Arena *arena) {
     note_peak(arena);
-    if (arena->block && arena->peak > arena->block->size) { /* one block of all that serves the next round */
+    Block *block = arena->block;
+    if (block && (block->older || arena->peak > block->size)) { /* one block serves the next round */
         free_down_to(arena, NULL);
         arena->block = block_new(NULL, arena->peak);
     }

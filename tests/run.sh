@@ -4,7 +4,7 @@ set -u
 passed=0; failed=0; bad=''
 for t in "$@"; do
     out=$("$t" 2>&1); status=$?
-    p=$(printf '%s\n' "$out" | grep -c '^\[       OK \]'); f=$(printf '%s\n' "$out" | grep -c '^\[  FAILED  \].*[^:]$')
+    p=$(printf '%s\n' "$out" | grep -c '^\[       OK \]'); f=$(printf '%s\n' "$out" | grep -c '^\[   LINE   \]')
     passed=$((passed + p))
     if [ $status -ne 0 ]; then
         [ "$f" -gt 0 ] || f=1

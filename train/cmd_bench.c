@@ -7,10 +7,10 @@
 #include "autograd/ops.h"
 #include "autograd/rng.h"
 #include "nn/zoo.h"
-#include "optim/optim.h"
 #include "train/command.h"
 #include "train/engine.h"
 #include "train/json.h"
+#include "train/loop.h"
 #include "train/progress.h"
 
 enum { RUNS = 7, IMAGES = 1024 };
@@ -67,18 +67,7 @@ static bool start_training(Bench *bench, Error *error) {
         quant_fake(bench->model->quant, true);
         quant_observe(bench->model->quant, true);
     }
-    Graph *graph = bench->model->graph;
-    Parameter *parameter = arena_alloc(bench->arena, sizeof *parameter * GRAPH_MAX_NODES * NODE_PARAMS);
-    int count = 0;
-    for (int i = 0; i < graph->nodes; i++)
-        for (int k = 0; k < graph->node[i].params; k++)
-            if (graph->node[i].param[k].trainable) {
-                tensor_grad(bench->arena, graph->node[i].param[k].tensor);
-                parameter[count++] = (Parameter){graph->node[i].name, graph->node[i].param[k].tensor};
-            }
-    OptimizerSpec spec = {.momentum = 0.9};
-    bench->optimizer = optimizer_new(bench->arena, optimizer_rule("sgd"), spec, count, parameter);
-    optimizer_clear(bench->optimizer);
+    bench->optimizer = train_optimizer(bench->model->graph, &(OptimizerSpec){.momentum = 0.9}, bench->arena);
     bench->tape = tape_new(true);
     bench->once = train_once;
     return true;

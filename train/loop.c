@@ -9,7 +9,6 @@
 #include "autograd/kernels/parallel.h"
 #include "autograd/ops.h"
 #include "datasets/loader.h"
-#include "optim/optim.h"
 #include "optim/schedule.h"
 #include "train/evaluate.h"
 #include "train/json.h"
@@ -60,24 +59,26 @@ bool train_data(TrainRun *run, Dataset **train, Dataset **test, uint32_t crc, Er
 
 /* --- start --- */
 
-static void start_optimizer(Loop *loop) {
-    const Graph *graph = loop->run->model->graph;
-    Parameter *parameter = arena_alloc(loop->arena, sizeof *parameter * GRAPH_MAX_NODES * NODE_PARAMS);
+Optimizer *train_optimizer(const Graph *graph, const OptimizerSpec *spec, Arena *arena) {
+    Parameter *parameter = arena_alloc(arena, sizeof *parameter * GRAPH_MAX_NODES * NODE_PARAMS);
     int count = 0;
     for (int i = 0; i < graph->nodes; i++)
         for (int k = 0; k < graph->node[i].params; k++) {
             const Param *p = &graph->node[i].param[k];
             if (!p->trainable) continue;
-            tensor_grad(loop->arena, p->tensor);
-            parameter[count++] = (Parameter){
-                arena_text(loop->arena, "%s.%s", graph->node[i].name, p->name), p->tensor};
+            tensor_grad(arena, p->tensor);
+            char *name = arena_text(arena, "%s.%s", graph->node[i].name, p->name);
+            parameter[count++] = (Parameter){name, p->tensor};
         }
+    Optimizer *optimizer = optimizer_new(arena, optimizer_rule("sgd"), *spec, count, parameter);
+    optimizer_clear(optimizer);
+    return optimizer;
+}
+
+static void start_optimizer(Loop *loop) {
     const Settings *s = loop->run->settings;
     OptimizerSpec spec = {s->momentum, s->weight_decay, s->nesterov};
-    loop->optimizer = optimizer_new(loop->arena, optimizer_rule("sgd"), spec, count, parameter);
-    optimizer_clear(loop->optimizer);
-
-    const Optimizer *optimizer = loop->optimizer;
+    const Optimizer *optimizer = loop->optimizer = train_optimizer(loop->run->model->graph, &spec, loop->arena);
     loop->array = arena_alloc(loop->arena, sizeof *loop->array * (size_t)optimizer->arrays);
     for (int i = 0; i < optimizer->arrays; i++)
         loop->array[i] = (ModelArray){arena_text(loop->arena, "optimizer.%s", optimizer->array[i].name),

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "datasets/dataset.h"
+#include "optim/optim.h"
 #include "train/recipe.h"
 
 typedef struct TrainRun {
@@ -20,6 +21,9 @@ typedef struct TrainRun {
 /* Both splits, checked against the model and, if `crc` is not 0, against the images that an earlier part of the run
  * saw. Owned by the caller. */
 bool train_data(TrainRun *run, Dataset **train, Dataset **test, uint32_t crc, Error *error);
+
+/* SGD on the trainable parameters of a graph, gradients cleared; owned by the arena. */
+Optimizer *train_optimizer(const Graph *graph, const OptimizerSpec *spec, Arena *arena);
 
 /* Trains to the end and saves. Returns 0; 128 + signal when stopped by one, after saving; an error is in *error:
  * ERROR_DIVERGED for a loss or gradient that is not finite, and the file of the last epoch stays. */
