@@ -95,6 +95,7 @@ void *arena_zeros(Arena *arena, size_t bytes) {
 }
 
 char *arena_text(Arena *arena, const char *format, ...) {
+    CHECK(format, "no format");
     va_list args, again;
     va_start(args, format);
     va_copy(again, args);
