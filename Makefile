@@ -13,7 +13,10 @@ DIRS   := autograd autograd/ops autograd/kernels nn nn/layers optim datasets \
 CFLAGS   ?= -O3 -g
 CPPFLAGS += -I. -I/usr/include/stb -D_GNU_SOURCE -MMD -MP
 STRICT   := -std=c11 -Wall -Wextra -Wshadow -Wmissing-prototypes -Wstrict-prototypes -Wvla \
-            -Wpointer-arith -Wwrite-strings -Werror -ffp-contract=off -pthread
+            -Wpointer-arith -Wwrite-strings -Werror -pthread $(EXACT)
+# No result may depend on the compiler's liberties: no contraction, no fast-math. The last two change no value either
+# (nobody reads the floating-point status flags or errno); they let comparisons and roundings become vectors.
+EXACT    := -ffp-contract=off -fno-trapping-math -fno-math-errno
 LDLIBS   := -lopenblas -ljansson -lz -lm -pthread
 
 LIB_SRC   := $(wildcard $(addsuffix /*.c,$(DIRS)))

@@ -25,7 +25,10 @@ static void backward_range(const void *context, size_t begin, size_t end) {
     const Entry *entry = context;
     const float *x = entry->in[0]->data, *dy = entry->out->grad;
     float *dx = entry->in[0]->grad;
-    for (size_t i = begin; i < end; i++) dx[i] += x[i] <= 0 ? 0 : dy[i];
+    for (size_t i = begin; i < end; i++) {
+        float pass = dy[i]; /* loaded either way: a selection, no branch */
+        dx[i] += x[i] <= 0 ? 0 : pass;
+    }
 }
 
 static void backward(const Entry *entry) {
