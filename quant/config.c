@@ -2,12 +2,15 @@
 
 #include <string.h>
 
+#include "autograd/file.h"
+
 QuantConfig quant_config_default(void) {
     return (QuantConfig){
         .activation = {.bits = 8},
         .weight = {.bits = 8, .is_signed = true, .symmetric = true, .per_channel = true},
         .edge_bits = 8,
-        .observer = observer_find("moving-average"),
+        .method = method_find("moving-average"),
+        .percentile = 99.99,
         .ste = STE_CODE,
     };
 }
@@ -18,9 +21,9 @@ static json_t *spec_to_json(const QuantSpec *spec) {
 }
 
 json_t *quant_config_to_json(const QuantConfig *config) {
-    return json_pack("{s:o, s:o, s:i, s:s, s:s}", "activation", spec_to_json(&config->activation),
+    return json_pack("{s:o, s:o, s:i, s:s, s:f, s:s}", "activation", spec_to_json(&config->activation),
                      "weight", spec_to_json(&config->weight), "edge_bits", config->edge_bits,
-                     "observer", config->observer->name, "ste", ste_names[config->ste]);
+                     "method", config->method->name, "percentile", config->percentile, "ste", ste_names[config->ste]);
 }
 
 /* A member of a JSON object, where it goes, and how it is read; a table of these is a reader. */
@@ -60,11 +63,19 @@ static bool read_bool(const json_t *value, void *place, Error *error) {
     return true;
 }
 
-static bool read_observer(const json_t *value, void *place, Error *error) {
+static bool read_method(const json_t *value, void *place, Error *error) {
     const char *name = json_is_string(value) ? json_string_value(value) : "";
-    const ObserverKind *kind = observer_find(name);
-    if (!kind) return error_set(error, ERROR_INPUT, "no observer '%s'", name);
-    *(const ObserverKind **)place = kind;
+    const Method *method = method_find(name);
+    if (!method) return error_set(error, ERROR_INPUT, "no method '%.40s'", name);
+    *(const Method **)place = method;
+    return true;
+}
+
+static bool read_percentile(const json_t *value, void *place, Error *error) {
+    double percentile = json_number_value(value);
+    if (!json_is_number(value) || !(percentile > 0 && percentile <= 100))
+        return error_set(error, ERROR_INPUT, "expected a number above 0, at most 100");
+    *(double *)place = percentile;
     return true;
 }
 
@@ -75,7 +86,7 @@ static bool read_ste(const json_t *value, void *place, Error *error) {
             *(Ste *)place = (Ste)i;
             return true;
         }
-    return error_set(error, ERROR_INPUT, "no straight-through estimator '%s'", name);
+    return error_set(error, ERROR_INPUT, "no straight-through estimator '%.40s'", name);
 }
 
 static bool read_spec(const json_t *value, void *place, Error *error) {
@@ -95,7 +106,8 @@ bool quant_config_from_json(const json_t *json, QuantConfig *config, Error *erro
                       (Member[]){{"activation", read_spec, &read.activation},
                                  {"weight", read_spec, &read.weight},
                                  {"edge_bits", read_bits, &read.edge_bits},
-                                 {"observer", read_observer, &read.observer},
+                                 {"method", read_method, &read.method},
+                                 {"percentile", read_percentile, &read.percentile},
                                  {"ste", read_ste, &read.ste},
                                  {0}},
                       error))
@@ -106,4 +118,24 @@ bool quant_config_from_json(const json_t *json, QuantConfig *config, Error *erro
         return error_set(error, ERROR_INPUT, "weights are signed and symmetric");
     *config = read;
     return true;
+}
+
+bool quant_config_read(const char *path, QuantConfig *config, Error *error) {
+    enum { MOST = 1 << 20 };
+    Arena *arena = arena_new();
+    unsigned char *text;
+    size_t size;
+    bool ok = file_read(arena, path, MOST, &text, &size, error);
+    if (ok) {
+        json_error_t place;
+        json_t *json = json_loadb((char *)text, size, JSON_REJECT_DUPLICATES, &place);
+        Error reason = {0};
+        if (!json)
+            ok = error_set(error, ERROR_INPUT, "%s:%d:%d: %s", path, place.line, place.column, place.text);
+        else if (!quant_config_from_json(json, config, &reason))
+            ok = error_set(error, ERROR_INPUT, "%s: %s", path, reason.message);
+        json_decref(json);
+    }
+    arena_free(arena);
+    return ok;
 }

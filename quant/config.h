@@ -4,7 +4,7 @@
 #include <jansson.h>
 
 #include "quant/fakequant.h"
-#include "quant/observer.h"
+#include "quant/method.h"
 #include "quant/qparams.h"
 
 typedef struct QuantConfig {
@@ -12,7 +12,8 @@ typedef struct QuantConfig {
     QuantSpec weight;     /* N4: 8 bits, signed, symmetric, per channel */
     int edge_bits;        /* of the net's input and output, whatever activation.bits says: pixels are bytes, and
                              the logits of few bits would tie */
-    const ObserverKind *observer; /* of activations while calibrating */
+    const Method *method; /* how the ranges of activations are chosen */
+    double percentile;    /* of the method of that name */
     Ste ste;
 } QuantConfig;
 
@@ -21,4 +22,6 @@ QuantConfig quant_config_default(void);
 /* {"activation": {"bits": 8, ...}, "weight": {...}, ...}. to_json gives a new reference. from_json: fields that are
  * missing keep their default; unknown ones and wrong types are refused, naming them: ERROR_INPUT. */
 json_t *quant_config_to_json(const QuantConfig *config);
+/* From a file of that JSON. ERROR_IO or ERROR_INPUT, with the file's name and the place. */
+bool quant_config_read(const char *path, QuantConfig *config, Error *error);
 bool quant_config_from_json(const json_t *json, QuantConfig *config, Error *error);

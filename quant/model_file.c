@@ -18,7 +18,7 @@ typedef struct Slot {
     bool (*sound)(const struct Slot *slot, size_t i); /* may element i be so? NULL: any */
 } Slot;
 
-enum { SLOTS_MOST = GRAPH_MAX_NODES * (NODE_PARAMS + 5) };
+enum { SLOTS_MOST = GRAPH_MAX_NODES * (NODE_PARAMS + 12) };
 
 typedef struct Slots {
     Arena *arena;
@@ -68,18 +68,29 @@ static void add_integers(Slots *slots, const QNode *q) {
                  array[i].shape, array[i].data, array[i].dtype == DTYPE_F32 ? is_scale : NULL);
 }
 
-static void add_quantizer(Slots *slots, const Quantizer *quantizer, bool ranges) {
+/* What an observer remembers; the histogram while ranges can still be chosen anew. */
+static void add_observer(Slots *slots, const char *base, Observer *seen) {
+    Arena *arena = slots->arena;
+    Shape scalar = {0};
+    Histogram *h = seen->histogram;
+    add_slot(slots, arena_text(arena, "%s.min_val", base), DTYPE_F32, scalar, &seen->min, is_finite);
+    add_slot(slots, arena_text(arena, "%s.max_val", base), DTYPE_F32, scalar, &seen->max, is_finite);
+    add_slot(slots, arena_text(arena, "%s.average_min", base), DTYPE_F32, scalar, &seen->average_min, is_finite);
+    add_slot(slots, arena_text(arena, "%s.average_max", base), DTYPE_F32, scalar, &seen->average_max, is_finite);
+    add_slot(slots, arena_text(arena, "%s.batches", base), DTYPE_I64, scalar, &seen->batches, is_count);
+    if (!h) return;
+    add_slot(slots, arena_text(arena, "%s.histogram", base), DTYPE_I64, SHAPE(HISTOGRAM_BINS), h->count, is_count);
+    add_slot(slots, arena_text(arena, "%s.histogram_zeros", base), DTYPE_I64, scalar, &h->zeros, is_count);
+    add_slot(slots, arena_text(arena, "%s.histogram_width", base), DTYPE_F32, scalar, &h->width, is_scale);
+}
+
+static void add_quantizer(Slots *slots, Quantizer *quantizer, bool ranges) {
     const char *base = arena_text(slots->arena, "%s.activation_post_process", quantizer->name);
     Arena *arena = slots->arena;
-    Observer *seen = quantizer->observer;
     add_slot(slots, arena_text(arena, "%s.scale", base), DTYPE_F32, SHAPE(1), quantizer->q.scale, is_scale);
     add_slot(slots, arena_text(arena, "%s.zero_point", base), DTYPE_I32, SHAPE(1),
              quantizer->q.zero_point, NULL);
-    if (!ranges) return;
-    Shape scalar = {0};
-    add_slot(slots, arena_text(arena, "%s.min_val", base), DTYPE_F32, scalar, seen->min, is_finite);
-    add_slot(slots, arena_text(arena, "%s.max_val", base), DTYPE_F32, scalar, seen->max, is_finite);
-    add_slot(slots, arena_text(arena, "%s.batches", base), DTYPE_I64, scalar, &seen->batches, is_count);
+    if (ranges) add_observer(slots, base, &quantizer->seen);
 }
 
 /* Every array that a file of this model's stage holds, the optimizer's apart. */
@@ -242,9 +253,12 @@ static bool settle(const Model *model, const Slots *slots, const char *path, Err
         if (q->zero_point[0] < q->qmin || q->zero_point[0] > q->qmax)
             return error_set(error, ERROR_INPUT, "%s: %s: a zero point of %d, outside of %d to %d", path,
                              quantizer->name, q->zero_point[0], q->qmin, q->qmax);
-        if (quantizer->observer->min[0] > quantizer->observer->max[0])
+        const Observer *seen = &quantizer->seen;
+        if (seen->min > seen->max || seen->average_min > seen->average_max)
             return error_set(error, ERROR_INPUT, "%s: %s: a range from %g to %g", path, quantizer->name,
-                             (double)quantizer->observer->min[0], (double)quantizer->observer->max[0]);
+                             (double)seen->min, (double)seen->max);
+        quantizer->method = model->stage == STAGE_QAT ? method_find("moving-average") : model->quant->config.method;
+        quantizer->percentile = model->quant->config.percentile;
         quantizer->ready = true;
     }
     return true;
@@ -306,6 +320,7 @@ static bool read_quant(Model *model, const SafeFile *file, Stage stage, const ch
     if (!ok) return error_set(error, ERROR_INPUT, "%s: %.500s", path, reason.message);
     model->stage = stage;
     quant_fake(model->quant, true);
+    if (stage == STAGE_CALIBRATED) quant_collect(model->quant);
     if (stage == STAGE_FROZEN) quant_blank(model->quant);
     return true;
 }

@@ -1,45 +1,54 @@
 #include "quant/observer.h"
 
-#include <string.h>
+#include <math.h>
 
 #include "autograd/tensor.h"
 
-#define OBSERVER(name) extern const ObserverKind name##_observer;
-#include "quant/observers.def"
-#undef OBSERVER
-
-const ObserverKind *const observer_list[] = {
-#define OBSERVER(name) &name##_observer,
-#include "quant/observers.def"
-#undef OBSERVER
-    NULL,
-};
-
-const ObserverKind *observer_find(const char *name) {
-    for (int i = 0; observer_list[i]; i++)
-        if (strcmp(observer_list[i]->name, name) == 0) return observer_list[i];
-    return NULL;
+Histogram *histogram_new(Arena *arena) {
+    Histogram *histogram = arena_zeros(arena, sizeof *histogram);
+    histogram->width = 0x1p-100f; /* doubling reaches any value's size in a few hundred cheap steps */
+    return histogram;
 }
 
-Observer *observer_new(Arena *arena, const ObserverKind *kind, int channels) {
-    Observer *observer = arena_zeros(arena, sizeof *observer);
-    *observer = (Observer){.kind = kind, .channels = channels};
-    observer->min = arena_zeros(arena, sizeof(float) * (size_t)channels);
-    observer->max = arena_zeros(arena, sizeof(float) * (size_t)channels);
-    return observer;
+/* Bins j = 0, 1, ... to the right of zero and -1, -2, ... to the left: both sides fold by floor(j / 2). */
+static void histogram_double(Histogram *h) {
+    int64_t *right = h->count + HISTOGRAM_HALF, *left = h->count + HISTOGRAM_HALF - 1;
+    for (int j = 0; j < HISTOGRAM_HALF; j++) {
+        int64_t r = 0, l = 0;
+        if (2 * j < HISTOGRAM_HALF) {
+            r = right[2 * j] + right[2 * j + 1];
+            l = left[-2 * j] + left[-2 * j - 1];
+        }
+        right[j] = r;
+        left[-j] = l;
+    }
+    h->width *= 2;
+}
+
+static void histogram_add(Histogram *h, const float *x, size_t count, float largest) {
+    while (largest >= h->width * HISTOGRAM_HALF) histogram_double(h);
+    float inverse = 1 / h->width; /* exact: a power of two */
+    for (size_t i = 0; i < count; i++) {
+        if (x[i] == 0)
+            h->zeros++;
+        else
+            h->count[HISTOGRAM_HALF + (int)floorf(x[i] * inverse)]++;
+    }
 }
 
 bool observer_update(Observer *observer, const float *x, size_t count) {
-    if (!floats_finite(x, count * (size_t)observer->channels)) return false;
-    for (int c = 0; c < observer->channels; c++) {
-        const float *row = x + (size_t)c * count;
-        float lo = row[0], hi = row[0];
-        for (size_t i = 1; i < count; i++) {
-            lo = row[i] < lo ? row[i] : lo;
-            hi = row[i] > hi ? row[i] : hi;
-        }
-        observer->kind->update(observer, c, lo, hi);
+    if (!floats_finite(x, count)) return false;
+    float lo = x[0], hi = x[0];
+    for (size_t i = 1; i < count; i++) {
+        lo = x[i] < lo ? x[i] : lo;
+        hi = x[i] > hi ? x[i] : hi;
     }
-    observer->batches++;
+    bool first = observer->batches++ == 0;
+    if (first || lo < observer->min) observer->min = lo;
+    if (first || hi > observer->max) observer->max = hi;
+    float rate = first ? 1.0f : 0.01f;
+    observer->average_min += rate * (lo - observer->average_min);
+    observer->average_max += rate * (hi - observer->average_max);
+    if (observer->histogram) histogram_add(observer->histogram, x, count, fmaxf(-lo, hi));
     return true;
 }

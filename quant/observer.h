@@ -1,7 +1,6 @@
-/* Observer: sees floats, reports a range; nothing else.
- *
- * To add an observer: quant/observers/NAME.c with `const ObserverKind NAME_observer` and the line
- * OBSERVER(NAME) in quant/observers.def. */
+/* Observer: sees the floats of one value, batch after batch, and remembers what every method of choosing a range could
+ * want: extremes, averaged extremes, and a histogram. It does not choose; quant/method.h does, later, as often as one
+ * likes, without the data. */
 #pragma once
 
 #include <stdbool.h>
@@ -9,28 +8,27 @@
 #include <stdint.h>
 
 #include "autograd/arena.h"
-#include "autograd/error.h"
 
-typedef struct Observer Observer;
+enum { HISTOGRAM_HALF = 2048, HISTOGRAM_BINS = 2 * HISTOGRAM_HALF };
 
-typedef struct ObserverKind {
-    const char *name, *summary; /* name as in --method */
-    /* Takes in a batch's extremes of channel c, both finite. */
-    void (*update)(Observer *observer, int c, float lo, float hi);
-} ObserverKind;
+/* Counts by value: bin i holds (i - HALF) width <= x < (i + 1 - HALF) width. Zeros, of which a relu makes many and
+ * which every grid represents exactly, are counted apart. The width is a power of two and doubles when a value does
+ * not fit: neighbours are then added, so that nothing is lost and no order of batches matters. */
+typedef struct Histogram {
+    float width;
+    int64_t zeros;
+    int64_t count[HISTOGRAM_BINS];
+} Histogram;
 
-struct Observer {
-    const ObserverKind *kind;
-    int channels;
-    float *min, *max; /* [channels]: the range so far; it starts at 0, 0 */
-    uint64_t batches; /* seen so far */
-};
+typedef struct Observer {
+    float min, max;                 /* extremes of all values; 0 0 at first */
+    float average_min, average_max; /* N9: first batch's, then m += 0.01 (x - m) */
+    int64_t batches;                /* seen so far */
+    Histogram *histogram;           /* NULL: not kept */
+} Observer;
 
-extern const ObserverKind *const observer_list[]; /* ends with NULL */
-const ObserverKind *observer_find(const char *name);
+/* An empty histogram; owned by the arena. */
+Histogram *histogram_new(Arena *arena);
 
-/* An observer that has seen nothing; owned by the arena. */
-Observer *observer_new(Arena *arena, const ObserverKind *kind, int channels);
-
-/* Shows it a batch: x[channels][count]. False if a value is NaN or infinite: the observer is as before. */
+/* Shows a batch. False if a value is NaN or infinite: the observer is as before. */
 bool observer_update(Observer *observer, const float *x, size_t count);

@@ -4,12 +4,14 @@
 
 #include "nn/layer.h"
 #include "quant/fakequant.h"
-#include "quant/observer.h"
+#include "quant/method.h"
 
 typedef struct Quantizer {
     const char *name; /* of the node whose value it is */
     QuantSpec spec;
-    Observer *observer;
+    Observer seen;
+    const Method *method;
+    double percentile;
     QParams q;
     bool ready;     /* a range is known */
     bool observing; /* update the range with each batch */
@@ -17,13 +19,12 @@ typedef struct Quantizer {
 } Quantizer;
 
 /* Owned by the arena; it has seen nothing and both switches are off. */
-Quantizer *quantizer_new(Arena *arena, const char *name, const QuantSpec *spec,
-                         const ObserverKind *observer);
+Quantizer *quantizer_new(Arena *arena, const char *name, const QuantSpec *spec);
 
 /* A batch passes: observed, then rounded, as the switches say. A NaN or infinity is an error in run->error. */
 Tensor *quantizer_pass(Quantizer *quantizer, const Run *run, Tensor *x, Ste ste);
 
-/* The scale and zero point from the observer's range. */
+/* Scale and zero point from the range that the method chooses of what was seen: at least one batch. */
 void quantizer_update(Quantizer *quantizer);
 
 /* The same grid in bytes, as the integer kernels hold codes: u = q - qmin, so that codes begin at 0. */

@@ -87,7 +87,7 @@ static void attach_quantizers(QuantNet *net) {
             continue;
         }
         QuantSpec spec = value_spec(net, i);
-        q->out = quantizer_new(graph->arena, node->name, &spec, net->config.observer);
+        q->out = quantizer_new(graph->arena, node->name, &spec);
         net->quantizer[net->quantizers++] = q->out;
     }
 }
@@ -136,8 +136,38 @@ void quant_fake(QuantNet *net, bool faking) {
     for (int i = 0; i < net->quantizers; i++) net->quantizer[i]->faking = faking;
 }
 
-void quant_observer(QuantNet *net, const ObserverKind *kind) {
-    for (int i = 0; i < net->quantizers; i++) net->quantizer[i]->observer->kind = kind;
+/* --- ranges --- */
+
+void quant_collect(QuantNet *net) {
+    for (int i = 0; i < net->quantizers; i++)
+        net->quantizer[i]->seen.histogram = histogram_new(net->graph->arena);
+}
+
+bool quant_select(QuantNet *net, const Method *method, double percentile, Error *error) {
+    for (int i = 0; i < net->quantizers; i++) {
+        Quantizer *quantizer = net->quantizer[i];
+        if (!quantizer->seen.batches || (method->from_histogram && !quantizer->seen.histogram))
+            return error_set(error, ERROR_INPUT, "%s: its quantizer has seen no data", quantizer->name);
+        quantizer->method = method;
+        quantizer->percentile = percentile;
+        quantizer_update(quantizer);
+    }
+    net->config.method = method;
+    net->config.percentile = percentile;
+    return true;
+}
+
+void quant_track(QuantNet *net) {
+    for (int i = 0; i < net->quantizers; i++) {
+        Quantizer *quantizer = net->quantizer[i];
+        const QParams *q = &quantizer->q;
+        quantizer->method = method_find("moving-average");
+        quantizer->seen.histogram = NULL;
+        quantizer->seen.average_min = dequantize(q, 0, q->qmin);
+        quantizer->seen.average_max = dequantize(q, 0, q->qmax);
+    }
+    quant_fake(net, true);
+    quant_observe(net, true);
 }
 
 /* --- freezing --- */

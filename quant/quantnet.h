@@ -26,8 +26,13 @@ void quant_release(QuantNet *net); /* before graph_free; NULL is fine */
 /* Switches of all values at once. */
 void quant_observe(QuantNet *net, bool observing);
 void quant_fake(QuantNet *net, bool faking);
-/* From here on activations are observed by this kind, starting from the ranges they have. */
-void quant_observer(QuantNet *net, const ObserverKind *kind);
+
+/* Ranges. While calibrating: quant_collect gives every value a histogram to fill; quant_select then chooses all ranges by
+ * one method, again and again if wanted. ERROR_INPUT, naming it, for a quantizer that has seen no data. */
+void quant_collect(QuantNet *net);
+bool quant_select(QuantNet *net, const Method *method, double percentile, Error *error);
+/* While fine-tuning: values are rounded, and from the present ranges on these follow by moving average (N9). */
+void quant_track(QuantNet *net);
 
 /* graph_forward simulates from here on (quant_prepare's choice too), or evaluates exactly. */
 void quant_simulate(QuantNet *net);

@@ -64,8 +64,7 @@ static bool start_training(Bench *bench, Error *error) {
         return error_set(error, ERROR_INPUT, "a frozen net cannot be trained");
     if (bench->model->quant) { /* fine-tuning */
         quant_simulate(bench->model->quant);
-        quant_fake(bench->model->quant, true);
-        quant_observe(bench->model->quant, true);
+        quant_track(bench->model->quant);
     }
     bench->optimizer = train_optimizer(bench->model->graph, &(OptimizerSpec){.momentum = 0.9}, bench->arena);
     bench->tape = tape_new(true);

@@ -11,14 +11,6 @@ static void fill_defaults(Settings *settings, const json_t *training) {
     if (!settings_given(settings, "lr")) settings->lr = recipe_origin(training, "lr", 0.05) / 100;
 }
 
-/* While fine-tuning every value is rounded to its grid and its range follows by moving average (N9). */
-static void switch_on(Model *model) {
-    model->stage = STAGE_QAT;
-    quant_fake(model->quant, true);
-    quant_observe(model->quant, true);
-    quant_observer(model->quant, observer_find("moving-average"));
-}
-
 static bool begin(TrainRun *run, Settings *settings, uint32_t *crc, Error *error) {
     Model *model = run->model;
     const char *path = run->resumed ? settings->resume : settings->arguments[0];
@@ -55,7 +47,11 @@ static int command_finetune(const Settings *given, Error *error) {
     run.origin = origin;
     int status = ERROR_INPUT;
     if (begin(&run, &settings, &crc, error) && train_data(&run, &train, &test, crc, error)) {
-        switch_on(model);
+        if (model->stage == STAGE_CALIBRATED) {
+            model->stage = STAGE_QAT;
+            quant_track(model->quant);
+        }
+        quant_observe(model->quant, true);
         status = train_loop(&run, error);
     }
     json_decref(origin);

@@ -57,9 +57,9 @@ static json_t *quantizers_to_json(const QuantNet *net) {
                                               quantizer->name, "bits", quantizer->spec.bits, "scale",
                                               (double)q->scale[0], "zero_point", q->zero_point[0], "qmin",
                                               q->qmin, "qmax", q->qmax, "min",
-                                              (double)quantizer->observer->min[0], "max",
-                                              (double)quantizer->observer->max[0], "batches",
-                                              (json_int_t)quantizer->observer->batches));
+                                              (double)quantizer->seen.min, "max",
+                                              (double)quantizer->seen.max, "batches",
+                                              (json_int_t)quantizer->seen.batches));
     }
     return list;
 }

@@ -9,6 +9,7 @@
 
 #include "autograd/kernels/parallel.h"
 #include "optim/schedule.h"
+#include "quant/method.h"
 #include "train/command.h"
 #include "train/text.h"
 
@@ -104,12 +105,6 @@ static const OptionKind flag_kind = {.read = read_flag};
 
 static const char *split_name(int i) {
     static const char *const names[] = {"test", "train", NULL};
-    return names[i];
-}
-
-static const char *method_name(int i) {
-    static const char *const names[] = {"minmax", "moving-average", "percentile", "entropy", "mse",
-                                        NULL};
     return names[i];
 }
 
