@@ -23,14 +23,9 @@ const Layer *layer_find(const char *name) {
 }
 
 const Layer *layer_nearest(const char *name) {
-    const Layer *nearest = NULL;
-    for (int i = 0; layer_list[i]; i++) {
-        const Layer *layer = layer_list[i];
-        if (is_near(name, layer->name) &&
-            (!nearest || edit_distance(name, layer->name) < edit_distance(name, nearest->name)))
-            nearest = layer;
-    }
-    return nearest;
+    Nearest nearest = nearest_to(name, strlen(name));
+    for (int i = 0; layer_list[i]; i++) nearest_try(&nearest, layer_list[i]->name);
+    return nearest.best ? layer_find(nearest.best) : NULL;
 }
 
 Graph *graph_new(const char *name) {

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "autograd/kernels/parallel.h"
+#include "nn/nearest.h"
 #include "optim/schedule.h"
 #include "train/command.h"
 #include "train/text.h"
