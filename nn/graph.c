@@ -40,6 +40,21 @@ void graph_free(Graph *graph) {
     if (graph) arena_free(graph->arena);
 }
 
+/* Parameters get their memory once the whole graph's are known to stay within the limit: a few lines
+ * of text must not take all there is. */
+static bool allocate_params(const Graph *graph, Node *node, Error *error) {
+    size_t count = 0;
+    for (int i = 0; i <= graph->nodes; i++) /* this node is the last of them */
+        for (int k = 0; k < graph->node[i].params; k++) count += graph->node[i].param[k].tensor->count;
+    if (count > GRAPH_MAX_PARAMS)
+        return error_set(error, ERROR_INPUT, "a net of %zu parameters, at most 2^28", count);
+    for (int k = 0; k < node->params; k++) {
+        Tensor *tensor = node->param[k].tensor;
+        tensor->data = arena_zeros(node->arena, size_mul(tensor->count, sizeof(float)));
+    }
+    return true;
+}
+
 Node *graph_add(Graph *graph, const char *name, const Layer *layer, const void *spec, int inputs,
                 const int in[], Error *error) {
     const Shape *shapes[LAYER_MAX_INPUTS];
@@ -76,16 +91,16 @@ Node *graph_add(Graph *graph, const char *name, const Layer *layer, const void *
         error_set(error, ERROR_INPUT, "a result of %.0f values, at most 2^28", elements);
         return NULL;
     }
+    if (!allocate_params(graph, node, error)) return NULL;
     graph->nodes++;
     return node;
 }
 
-Tensor *node_param(Node *node, const char *name, Shape shape, bool trainable) {
+void node_param(Node *node, const char *name, Shape shape, bool trainable) {
     CHECK(node->params < NODE_PARAMS, "%s has too many parameters", node->name);
-    Tensor *tensor = tensor_zeros(node->arena, shape);
-    tensor->needs_grad = trainable;
+    Tensor *tensor = arena_zeros(node->arena, sizeof *tensor);
+    *tensor = (Tensor){.shape = shape, .count = shape_count(&shape), .needs_grad = trainable};
     node->param[node->params++] = (Param){.name = name, .tensor = tensor, .trainable = trainable};
-    return tensor;
 }
 
 Tensor *node_tensor(const Node *node, const char *name) {

@@ -10,6 +10,7 @@
 
 enum {
     GRAPH_MAX_NODES = 256,
+    GRAPH_MAX_PARAMS = 1 << 28, /* numbers in all */
     NODE_NAME = 64,  /* with its end */
     NODE_PARAMS = 6,
     NET_TEXT_MOST = 1 << 16,
@@ -65,8 +66,8 @@ Graph *graph_new(const char *name);
 /* After the last node: one input, nothing unused. */
 bool graph_complete(const Graph *graph, Error *error);
 
-/* Declares a parameter of zeros; for Layer.shape. Returns its tensor. */
-Tensor *node_param(Node *node, const char *name, Shape shape, bool trainable);
+/* Declares a parameter of zeros; for Layer.shape. Its data is there once the node is in the graph. */
+void node_param(Node *node, const char *name, Shape shape, bool trainable);
 /* The tensor of that name, NULL if the node has none. */
 Tensor *node_tensor(const Node *node, const char *name);
 
