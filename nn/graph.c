@@ -152,11 +152,14 @@ size_t graph_parameters(const Graph *graph) {
     return count;
 }
 
-bool graph_complete(const Graph *graph, Error *error) {
+bool graph_complete(const Graph *graph, const Node **at, Error *error) {
+    *at = NULL;
     if (graph->nodes < 2) return error_set(error, ERROR_INPUT, "a net needs an input and a layer");
     for (int i = 0; i < graph->nodes - 1; i++)
-        if (!graph_readers(graph, i))
+        if (!graph_readers(graph, i)) {
+            *at = &graph->node[i];
             return error_set(error, ERROR_INPUT, "nothing reads %s, and it is not the last node",
                              graph->node[i].name);
+        }
     return true;
 }

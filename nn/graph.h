@@ -63,8 +63,8 @@ char *graph_text(const Graph *graph, Arena *arena);
 Node *graph_add(Graph *graph, const char *name, const Layer *layer, const void *spec, int inputs,
                 const int in[], Error *error);
 Graph *graph_new(const char *name);
-/* After the last node: one input, nothing unused. */
-bool graph_complete(const Graph *graph, Error *error);
+/* After the last node: one input, nothing unused. If not, *at is the node to blame; NULL: none. */
+bool graph_complete(const Graph *graph, const Node **at, Error *error);
 
 /* Declares a parameter of zeros; for Layer.shape. Its data is there once the node is in the graph. */
 void node_param(Node *node, const char *name, Shape shape, bool trainable);
