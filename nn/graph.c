@@ -32,8 +32,18 @@ Graph *graph_new(const char *name) {
     Arena *arena = arena_new();
     Graph *graph = arena_zeros(arena, sizeof *graph);
     graph->arena = arena;
-    strncpy(graph->name, name, NODE_NAME - 1);
+    graph_rename(graph, name);
     return graph;
+}
+
+void graph_rename(Graph *graph, const char *name) {
+    size_t length = strlen(name);
+    if (length > NODE_NAME - 1) {
+        length = NODE_NAME - 1;
+        while (length && (name[length] & 0xc0) == 0x80) length--; /* not within a letter of UTF-8 */
+    }
+    memcpy(graph->name, name, length);
+    graph->name[length] = 0;
 }
 
 void graph_free(Graph *graph) {

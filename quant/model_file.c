@@ -1,6 +1,5 @@
 /* A model's file. One walk lists the arrays of the stage; saving writes that list, loading holds the file against it. */
 #include <float.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -344,7 +343,7 @@ Model *model_load(const char *path, Error *error) {
         return NULL;
     }
     const char *name = safetensors_meta(file, "stair.name");
-    snprintf(graph->name, sizeof graph->name, "%s", name ? name : "net");
+    graph_rename(graph, name ? name : "net");
     model->kept = arena;
     if (!read_model(model, file, stage, path, error)) {
         model_free(model);
