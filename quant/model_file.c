@@ -239,12 +239,14 @@ static bool settle(const Model *model, const Slots *slots, const char *path, Err
         Quantizer *quantizer = model->quant->quantizer[i];
         const QParams *q = &quantizer->q;
         if (q->zero_point[0] < q->qmin || q->zero_point[0] > q->qmax)
-            return error_set(error, ERROR_INPUT, "%s: %s: a zero point of %d, outside of %d to %d", path,
+            return error_set(error, ERROR_INPUT,
+                             "%s: %s.activation_post_process.zero_point is %d, outside of %d to %d", path,
                              quantizer->name, q->zero_point[0], q->qmin, q->qmax);
         if (quantizer->observer->min[0] > quantizer->observer->max[0])
-            return error_set(error, ERROR_INPUT, "%s: %s: a range from %g to %g", path, quantizer->name,
+            return error_set(error, ERROR_INPUT, "%s: %s.activation_post_process: a range from %g to %g",
+                             path, quantizer->name,
                              (double)quantizer->observer->min[0], (double)quantizer->observer->max[0]);
-        quantizer->ready = true;
+        quantizer->ready = model->stage == STAGE_FROZEN || quantizer->observer->batches > 0;
     }
     return true;
 }
@@ -277,6 +279,16 @@ static json_t *parse_json(const char *text, const char *key, const char *path, E
     return json;
 }
 
+static bool read_float(const json_t *json, float *value) {
+    *value = (float)json_number_value(json);
+    return json_is_number(json) && isfinite(*value);
+}
+
+static bool pixels_finite(const Normalization *pixels, int c) {
+    return isfinite(normalize_byte(0, pixels->mean[c], pixels->std[c])) &&
+           isfinite(normalize_byte(255, pixels->mean[c], pixels->std[c]));
+}
+
 static bool read_input(Model *model, const SafeFile *file, const char *path, Error *error) {
     const char *text = metadata(file, "stair.input", path, error);
     json_t *json = text ? parse_json(text, "stair.input", path, error) : NULL;
@@ -284,11 +296,10 @@ static bool read_input(Model *model, const SafeFile *file, const char *path, Err
     const json_t *mean = json_object_get(json, "mean"), *std = json_object_get(json, "std");
     bool ok = json_array_size(mean) == (size_t)model->pixels.channels &&
               json_array_size(std) == (size_t)model->pixels.channels;
-    for (int c = 0; ok && c < model->pixels.channels; c++) {
-        model->pixels.mean[c] = (float)json_number_value(json_array_get(mean, (size_t)c));
-        model->pixels.std[c] = (float)json_number_value(json_array_get(std, (size_t)c));
-        ok = isfinite(model->pixels.mean[c]) && isfinite(model->pixels.std[c]) && model->pixels.std[c] > 0;
-    }
+    for (int c = 0; ok && c < model->pixels.channels; c++)
+        ok = read_float(json_array_get(mean, (size_t)c), &model->pixels.mean[c]) &&
+             read_float(json_array_get(std, (size_t)c), &model->pixels.std[c]) &&
+             model->pixels.std[c] > 0 && pixels_finite(&model->pixels, c);
     json_decref(json);
     return ok || error_set(error, ERROR_INPUT, "%s: stair.input: expected mean and std > 0 of %d channels",
                            path, model->pixels.channels);
@@ -315,6 +326,8 @@ static bool read_model(Model *model, const SafeFile *file, Stage stage, const ch
     const char *training = safetensors_meta(file, "stair.training");
     if (training && !(model->training = parse_json(training, "stair.training", path, error)))
         return false;
+    if (training && !json_is_object(model->training))
+        return error_set(error, ERROR_INPUT, "%s: stair.training: expected an object", path);
     const Slots *slots = list_slots(model, model->arena);
     if (!compare_file(file, slots, path, error) || !fill_slots(file, slots, path, error) ||
         !settle(model, slots, path, error))
@@ -337,8 +350,10 @@ Model *model_load(const char *path, Error *error) {
         const char *source = arena_text(arena, "%s: stair.net", path);
         graph = graph_parse(net, strlen(net), source, error);
     }
-    Model *model = graph ? model_new(graph, error) : NULL;
+    Error reason = {0};
+    Model *model = graph ? model_new(graph, &reason) : NULL;
     if (!model) {
+        if (reason.code) error_set(error, reason.code, "%s: %.500s", path, reason.message);
         arena_free(arena);
         return NULL;
     }
