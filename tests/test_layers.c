@@ -160,7 +160,7 @@ static void test_functions_of_rows(void **state) {
             assert_true(layer->pointwise(node, -2) == 0);
             assert_true(layer->pointwise(node, 2) == 2);
         }
-        if (layer->divisor) { /* the sum of y over ones in one window is its number of values */
+        if (layer->divisor) { /* the mean of equal values, and of one among zeros */
             for (size_t k = 0; k < x->count; k++) x->data[k] = (float)layer->divisor(node);
             y = graph_forward(graph, &run, x, NULL);
             for (size_t k = 0; k < y->count; k++)

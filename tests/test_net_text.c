@@ -9,8 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "autograd/rng.h"
-#include "nn/zoo.h"
+#include "nn/graph.h"
 #include "tests/scratch.h"
 
 #define COUNT(array) (sizeof(array) / sizeof *(array))
