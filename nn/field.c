@@ -39,7 +39,8 @@ static bool parse_float(const Field *field, int spatial, const char *text, void 
     char *end;
     float value = strtof(text, &end);
     if (end == text || *end || !isfinite(value)) return false;
-    if ((double)value < field->least || (double)value > field->most) return false;
+    /* the ends of the range as floats, which may lie outside of the doubles: 0.99f > 0.99 */
+    if (value < (float)field->least || value > (float)field->most) return false;
     *(float *)place = value;
     return true;
 }

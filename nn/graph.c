@@ -23,26 +23,46 @@ const Layer *layer_find(const char *name) {
 }
 
 const Layer *layer_nearest(const char *name) {
-    const Layer *nearest = NULL;
-    for (int i = 0; layer_list[i]; i++) {
-        const Layer *layer = layer_list[i];
-        if (is_near(name, layer->name) &&
-            (!nearest || edit_distance(name, layer->name) < edit_distance(name, nearest->name)))
-            nearest = layer;
-    }
-    return nearest;
+    Nearest nearest = nearest_to(name, strlen(name));
+    for (int i = 0; layer_list[i]; i++) nearest_try(&nearest, layer_list[i]->name);
+    return nearest.best ? layer_find(nearest.best) : NULL;
 }
 
 Graph *graph_new(const char *name) {
     Arena *arena = arena_new();
     Graph *graph = arena_zeros(arena, sizeof *graph);
     graph->arena = arena;
-    strncpy(graph->name, name, NODE_NAME - 1);
+    graph_rename(graph, name);
     return graph;
+}
+
+void graph_rename(Graph *graph, const char *name) {
+    size_t length = strlen(name);
+    if (length > NODE_NAME - 1) {
+        length = NODE_NAME - 1;
+        while (length && (name[length] & 0xc0) == 0x80) length--; /* not within a letter of UTF-8 */
+    }
+    memcpy(graph->name, name, length);
+    graph->name[length] = 0;
 }
 
 void graph_free(Graph *graph) {
     if (graph) arena_free(graph->arena);
+}
+
+/* Parameters get their memory once the whole graph's are known to stay within the limit: a few lines
+ * of text must not take all there is. */
+static bool allocate_params(const Graph *graph, Node *node, Error *error) {
+    size_t count = 0;
+    for (int i = 0; i <= graph->nodes; i++) /* this node is the last of them */
+        for (int k = 0; k < graph->node[i].params; k++) count += graph->node[i].param[k].tensor->count;
+    if (count > GRAPH_MAX_PARAMS)
+        return error_set(error, ERROR_INPUT, "a net of %zu parameters, at most 2^28", count);
+    for (int k = 0; k < node->params; k++) {
+        Tensor *tensor = node->param[k].tensor;
+        tensor->data = arena_zeros(node->arena, size_mul(tensor->count, sizeof(float)));
+    }
+    return true;
 }
 
 Node *graph_add(Graph *graph, const char *name, const Layer *layer, const void *spec, int inputs,
@@ -81,16 +101,16 @@ Node *graph_add(Graph *graph, const char *name, const Layer *layer, const void *
         error_set(error, ERROR_INPUT, "a result of %.0f values, at most 2^28", elements);
         return NULL;
     }
+    if (!allocate_params(graph, node, error)) return NULL;
     graph->nodes++;
     return node;
 }
 
-Tensor *node_param(Node *node, const char *name, Shape shape, bool trainable) {
+void node_param(Node *node, const char *name, Shape shape, bool trainable) {
     CHECK(node->params < NODE_PARAMS, "%s has too many parameters", node->name);
-    Tensor *tensor = tensor_zeros(node->arena, shape);
-    tensor->needs_grad = trainable;
+    Tensor *tensor = arena_zeros(node->arena, sizeof *tensor);
+    *tensor = (Tensor){.shape = shape, .count = shape_count(&shape), .needs_grad = trainable};
     node->param[node->params++] = (Param){.name = name, .tensor = tensor, .trainable = trainable};
-    return tensor;
 }
 
 Tensor *node_tensor(const Node *node, const char *name) {
@@ -142,11 +162,14 @@ size_t graph_parameters(const Graph *graph) {
     return count;
 }
 
-bool graph_complete(const Graph *graph, Error *error) {
+bool graph_complete(const Graph *graph, const Node **at, Error *error) {
+    *at = NULL;
     if (graph->nodes < 2) return error_set(error, ERROR_INPUT, "a net needs an input and a layer");
     for (int i = 0; i < graph->nodes - 1; i++)
-        if (!graph_readers(graph, i))
+        if (!graph_readers(graph, i)) {
+            *at = &graph->node[i];
             return error_set(error, ERROR_INPUT, "nothing reads %s, and it is not the last node",
                              graph->node[i].name);
+        }
     return true;
 }

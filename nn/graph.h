@@ -10,6 +10,7 @@
 
 enum {
     GRAPH_MAX_NODES = 256,
+    GRAPH_MAX_PARAMS = 1 << 28, /* numbers in all */
     NODE_NAME = 64,  /* with its end */
     NODE_PARAMS = 6,
     NET_TEXT_MOST = 1 << 16,
@@ -62,11 +63,13 @@ char *graph_text(const Graph *graph, Arena *arena);
 Node *graph_add(Graph *graph, const char *name, const Layer *layer, const void *spec, int inputs,
                 const int in[], Error *error);
 Graph *graph_new(const char *name);
-/* After the last node: one input, nothing unused. */
-bool graph_complete(const Graph *graph, Error *error);
+/* A longer name is cut behind a whole letter of UTF-8: files take nothing else. */
+void graph_rename(Graph *graph, const char *name);
+/* After the last node: one input, nothing unused. If not, *at is the node to blame; NULL: none. */
+bool graph_complete(const Graph *graph, const Node **at, Error *error);
 
-/* Declares a parameter of zeros; for Layer.shape. Returns its tensor. */
-Tensor *node_param(Node *node, const char *name, Shape shape, bool trainable);
+/* Declares a parameter of zeros; for Layer.shape. Its data is there once the node is in the graph. */
+void node_param(Node *node, const char *name, Shape shape, bool trainable);
 /* The tensor of that name, NULL if the node has none. */
 Tensor *node_tensor(const Node *node, const char *name);
 

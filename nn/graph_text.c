@@ -92,6 +92,9 @@ static bool read_inputs(Graph *graph, const Line *line, const Layer *layer, int 
         if (*inputs == LAYER_MAX_INPUTS) FAIL(line, w, "more than %d inputs", LAYER_MAX_INPUTS);
         in[(*inputs)++] = node->index;
     }
+    for (int w = 3 + *inputs; w < line->words; w++)
+        if (!strchr(line->word[w], '='))
+            FAIL(line, w, "'%s' after a field: inputs come first", line->word[w]);
     int wanted = layer->inputs;
     if (wanted == INPUTS_MANY ? *inputs < 2 : *inputs != wanted)
         FAIL(line, 3, "%s takes %s%d input%s, here %s %d", layer->name,
@@ -103,7 +106,6 @@ static bool read_inputs(Graph *graph, const Line *line, const Layer *layer, int 
 static bool read_field(const Line *line, int w, const Layer *layer, int spatial, void *spec,
                        bool given[], Error *error) {
     char *value = strchr(line->word[w], '=');
-    if (!value) FAIL(line, w, "'%s' after a field: inputs come first", line->word[w]);
     *value++ = 0;
     const Field *field = field_find(layer->fields, line->word[w]);
     if (!field) {
@@ -124,6 +126,7 @@ static bool read_field(const Line *line, int w, const Layer *layer, int spatial,
         FAIL(line, w, "%s=%s: expected %s%s%s", field->name, value, field->type->expects, range,
              words);
     }
+    value[-1] = '='; /* the word is whole again: messages count its letters */
     return true;
 }
 
@@ -180,38 +183,54 @@ static bool read_node(Graph *graph, Line *line, Error *error) {
     return true;
 }
 
-Graph *graph_parse(const char *text, size_t size, const char *source, Error *error) {
-    const char *slash = strrchr(source, '/');
-    Graph *graph = graph_new(slash ? slash + 1 : source);
-    Line line = {.source = source};
-    if (size > NET_TEXT_MOST) {
-        error_set(error, ERROR_INPUT, "%s: a net of %zu bytes, at most %d", source, size,
-                  NET_TEXT_MOST);
-        goto wrong;
-    }
-    const char *nul = memchr(text, 0, size);
-    if (nul) {
-        error_set(error, ERROR_INPUT, "%s: a NUL byte at offset %zu: this is no text", source,
-                  (size_t)(nul - text));
-        goto wrong;
-    }
-    if (size >= 3 && memcmp(text, "\xef\xbb\xbf", 3) == 0) text += 3, size -= 3;
+typedef struct Place {
+    int line, column;
+} Place;
+
+/* Reads all lines; place[i] becomes where node i begins. */
+static bool read_lines(Graph *graph, Line *line, const char *text, size_t size, Place place[],
+                       Error *error) {
     for (const char *end = text + size; text < end;) {
         const char *newline = memchr(text, '\n', (size_t)(end - text));
         size_t length = (size_t)((newline ? newline : end) - text);
+        if (++line->number > NET_LINES_MOST)
+            return error_set(error, ERROR_INPUT, "%s:%d:1: more than %d lines", line->source,
+                             line->number, NET_LINES_MOST);
+        const char *nul = memchr(text, 0, length);
+        if (nul)
+            return error_set(error, ERROR_INPUT, "%s:%d:%d: a NUL byte: this is no text",
+                             line->source, line->number, (int)(nul - text) + 1);
         char *copy = arena_text(graph->arena, "%.*s", (int)length, text);
         text += length + (newline != NULL);
-        if (++line.number > NET_LINES_MOST) {
-            error_set(error, ERROR_INPUT, "%s: more than %d lines", source, NET_LINES_MOST);
-            goto wrong;
-        }
-        if (!cut_line(&line, copy, error)) goto wrong;
-        if (line.words && !read_node(graph, &line, error)) goto wrong;
+        if (!cut_line(line, copy, error)) return false;
+        if (!line->words) continue;
+        if (!read_node(graph, line, error)) return false;
+        place[graph->nodes - 1] = (Place){line->number, line->column[0]};
     }
+    return true;
+}
+
+static bool read_net(Graph *graph, const char *text, size_t size, const char *source,
+                     Error *error) {
+    if (size > NET_TEXT_MOST)
+        return error_set(error, ERROR_INPUT, "%s: a net of %zu bytes, at most %d", source, size,
+                         NET_TEXT_MOST);
+    if (size >= 3 && memcmp(text, "\xef\xbb\xbf", 3) == 0) text += 3, size -= 3;
+    Line line = {.source = source};
+    Place place[GRAPH_MAX_NODES];
+    if (!read_lines(graph, &line, text, size, place, error)) return false;
     Error reason = {0};
-    if (graph_complete(graph, &reason)) return graph;
-    error_set(error, ERROR_INPUT, "%s: %s", source, reason.message);
-wrong:
+    const Node *node = NULL;
+    if (graph_complete(graph, &node, &reason)) return true;
+    Place at = node ? place[node->index] : (Place){line.number + !line.number, 1};
+    return error_set(error, ERROR_INPUT, "%s:%d:%d: %s", source, at.line, at.column,
+                     reason.message);
+}
+
+Graph *graph_parse(const char *text, size_t size, const char *source, Error *error) {
+    const char *slash = strrchr(source, '/');
+    Graph *graph = graph_new(slash ? slash + 1 : source);
+    if (read_net(graph, text, size, source, error)) return graph;
     graph_free(graph);
     return NULL;
 }

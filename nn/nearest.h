@@ -1,10 +1,19 @@
-/* "Did you mean": how far two words are from each other. */
+/* "Did you mean": of a list of names, the one that a slip of the fingers turns into the word that
+ * was typed. */
 #pragma once
 
-#include <stdbool.h>
+#include <stddef.h>
 
-/* Edit distance of two words: insertions, deletions, replacements and swaps of neighbours (optimal string
- * alignment), at most 64 characters of each. */
-int edit_distance(const char *a, const char *b);
-/* True when `a` is near enough to `b` to be a slip of the fingers. */
-bool is_near(const char *a, const char *b);
+typedef struct Nearest {
+    const char *word; /* [length] what was typed */
+    size_t length;
+    size_t distance;  /* of the best so far; worse ones do not count */
+    const char *best; /* NULL: nothing is near enough */
+} Nearest;
+
+/* A search for names like word[length]: near enough is one edit, and one more for every three
+ * letters. */
+Nearest nearest_to(const char *word, size_t length);
+
+/* Takes `name` if it is nearer than those before. The name must outlive the search. */
+void nearest_try(Nearest *nearest, const char *name);

@@ -90,13 +90,14 @@ const ZooNet *zoo_find(const char *name) {
 
 static Graph *unknown(const char *name, Error *error) {
     char known[256] = "";
-    const char *near = NULL;
+    Nearest nearest = nearest_to(name, strlen(name));
     for (const ZooNet *net = zoo_list; net->name; net++) {
         snprintf(known + strlen(known), sizeof known - strlen(known), " %s", net->name);
-        if (!near && is_near(name, net->name)) near = net->name;
+        nearest_try(&nearest, net->name);
     }
     error_set(error, ERROR_USAGE, "unknown model '%s'%s%s%s: known are%s, or a FILE.net", name,
-              near ? ", did you mean '" : "", near ? near : "", near ? "'?" : "", known);
+              nearest.best ? ", did you mean '" : "", nearest.best ? nearest.best : "",
+              nearest.best ? "'?" : "", known);
     return NULL;
 }
 

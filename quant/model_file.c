@@ -1,6 +1,5 @@
 /* A model's file. One walk lists the arrays of the stage; saving writes that list, loading holds the file against it. */
 #include <float.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -251,15 +250,16 @@ static bool settle(const Model *model, const Slots *slots, const char *path, Err
         Quantizer *quantizer = model->quant->quantizer[i];
         const QParams *q = &quantizer->q;
         if (q->zero_point[0] < q->qmin || q->zero_point[0] > q->qmax)
-            return error_set(error, ERROR_INPUT, "%s: %s: a zero point of %d, outside of %d to %d", path,
+            return error_set(error, ERROR_INPUT,
+                             "%s: %s.activation_post_process.zero_point is %d, outside of %d to %d", path,
                              quantizer->name, q->zero_point[0], q->qmin, q->qmax);
         const Observer *seen = &quantizer->seen;
         if (seen->min > seen->max || seen->average_min > seen->average_max)
-            return error_set(error, ERROR_INPUT, "%s: %s: a range from %g to %g", path, quantizer->name,
-                             (double)seen->min, (double)seen->max);
+            return error_set(error, ERROR_INPUT, "%s: %s.activation_post_process: a range from %g to %g", path,
+                             quantizer->name, (double)seen->min, (double)seen->max);
         quantizer->method = model->stage == STAGE_QAT ? method_find("moving-average") : model->quant->config.method;
         quantizer->percentile = model->quant->config.percentile;
-        quantizer->ready = true;
+        quantizer->ready = model->stage == STAGE_FROZEN || seen->batches > 0;
     }
     return true;
 }
@@ -292,6 +292,16 @@ static json_t *parse_json(const char *text, const char *key, const char *path, E
     return json;
 }
 
+static bool read_float(const json_t *json, float *value) {
+    *value = (float)json_number_value(json);
+    return json_is_number(json) && isfinite(*value);
+}
+
+static bool pixels_finite(const Normalization *pixels, int c) {
+    return isfinite(normalize_byte(0, pixels->mean[c], pixels->std[c])) &&
+           isfinite(normalize_byte(255, pixels->mean[c], pixels->std[c]));
+}
+
 static bool read_input(Model *model, const SafeFile *file, const char *path, Error *error) {
     const char *text = metadata(file, "stair.input", path, error);
     json_t *json = text ? parse_json(text, "stair.input", path, error) : NULL;
@@ -299,11 +309,10 @@ static bool read_input(Model *model, const SafeFile *file, const char *path, Err
     const json_t *mean = json_object_get(json, "mean"), *std = json_object_get(json, "std");
     bool ok = json_array_size(mean) == (size_t)model->pixels.channels &&
               json_array_size(std) == (size_t)model->pixels.channels;
-    for (int c = 0; ok && c < model->pixels.channels; c++) {
-        model->pixels.mean[c] = (float)json_number_value(json_array_get(mean, (size_t)c));
-        model->pixels.std[c] = (float)json_number_value(json_array_get(std, (size_t)c));
-        ok = isfinite(model->pixels.mean[c]) && isfinite(model->pixels.std[c]) && model->pixels.std[c] > 0;
-    }
+    for (int c = 0; ok && c < model->pixels.channels; c++)
+        ok = read_float(json_array_get(mean, (size_t)c), &model->pixels.mean[c]) &&
+             read_float(json_array_get(std, (size_t)c), &model->pixels.std[c]) &&
+             model->pixels.std[c] > 0 && pixels_finite(&model->pixels, c);
     json_decref(json);
     return ok || error_set(error, ERROR_INPUT, "%s: stair.input: expected mean and std > 0 of %d channels",
                            path, model->pixels.channels);
@@ -331,6 +340,8 @@ static bool read_model(Model *model, const SafeFile *file, Stage stage, const ch
     const char *training = safetensors_meta(file, "stair.training");
     if (training && !(model->training = parse_json(training, "stair.training", path, error)))
         return false;
+    if (training && !json_is_object(model->training))
+        return error_set(error, ERROR_INPUT, "%s: stair.training: expected an object", path);
     const Slots *slots = list_slots(model, model->arena);
     if (!compare_file(file, slots, path, error) || !fill_slots(file, slots, path, error) ||
         !settle(model, slots, path, error))
@@ -353,13 +364,15 @@ Model *model_load(const char *path, Error *error) {
         const char *source = arena_text(arena, "%s: stair.net", path);
         graph = graph_parse(net, strlen(net), source, error);
     }
-    Model *model = graph ? model_new(graph, error) : NULL;
+    Error reason = {0};
+    Model *model = graph ? model_new(graph, &reason) : NULL;
     if (!model) {
+        if (reason.code) error_set(error, reason.code, "%s: %.500s", path, reason.message);
         arena_free(arena);
         return NULL;
     }
     const char *name = safetensors_meta(file, "stair.name");
-    snprintf(graph->name, sizeof graph->name, "%s", name ? name : "net");
+    graph_rename(graph, name ? name : "net");
     model->kept = arena;
     if (!read_model(model, file, stage, path, error)) {
         model_free(model);

@@ -12,9 +12,9 @@
 #include <string.h>
 #include <sys/wait.h>
 
+#include "nn/nearest.h"
 #include "optim/schedule.h"
 #include "train/command.h"
-#include "train/text.h"
 
 enum { MOST_WORDS = 16 };
 

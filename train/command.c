@@ -7,7 +7,7 @@
 #include <sys/stat.h>
 
 #include "autograd/kernels/parallel.h"
-#include "train/text.h"
+#include "nn/nearest.h"
 
 #define COMMAND(name) extern const Command name##_command;
 #include "train/commands.def"

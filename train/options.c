@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "autograd/kernels/parallel.h"
+#include "nn/nearest.h"
 #include "optim/schedule.h"
 #include "quant/method.h"
 #include "train/command.h"

@@ -1,0 +1,98 @@
+/* The nets that have a name, and nets from files. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <string.h>
+
+#include "nn/zoo.h"
+#include "quant/quantnet.h"
+#include "tests/reference.h"
+#include "tests/scratch.h"
+
+#define COUNT(array) (sizeof(array) / sizeof *(array))
+
+static void test_zoo(void **state) {
+    (void)state;
+    static const struct {
+        const char *name;
+        size_t least, most; /* parameters; sums of weights and biases, layer by layer */
+    } sizes[] = {
+        {"mlp", 101770, 101770},    /* 784 128 + 128 + 128 10 + 10 */
+        {"lenet5", 61706, 61706},   /* 156 + 2416 + 48120 + 10164 + 850 */
+        {"netbn", 25010, 25010},    /* 400 + 80 + 14440 + 80 + 10010 */
+        {"resnet8", 70000, 100000}, /* beside netbn it must stay small */
+    };
+    for (size_t i = 0; i < COUNT(sizes); i++) assert_non_null(zoo_find(sizes[i].name));
+    for (const ZooNet *net = zoo_list; net->name; net++) {
+        Error error = {0};
+        assert_true(*net->summary);
+        assert_ptr_equal(zoo_find(net->name), net);
+        Graph *graph = zoo_open(net->name, &error);
+        if (!graph) fail_msg("%s", error.message);
+        assert_string_equal(graph->name, net->name);
+        assert_true(shape_equal(&graph->node[0].shape, &SHAPE(1, 28, 28)));
+        assert_true(shape_equal(&graph_output(graph)->shape, &SHAPE(10)));
+        for (size_t i = 0; i < COUNT(sizes); i++)
+            if (strcmp(net->name, sizes[i].name) == 0)
+                assert_in_range(graph_parameters(graph), sizes[i].least, sizes[i].most);
+        graph_init(graph, 6);
+        Tape *tape = tape_new(false);
+        Rng rng = rng_stream(6, RNG_TEST, 0);
+        Tensor *x = tape_tensor(tape, SHAPE(2, 1, 28, 28));
+        for (size_t i = 0; i < x->count; i++) x->data[i] = rng_normal(&rng);
+        Tensor *y = graph_forward(graph, &(Run){.tape = tape}, x, NULL);
+        assert_true(floats_finite(y->data, y->count));
+        assert_true(memcmp(y->data, y->data + 10, sizeof(float[10])) != 0);
+        tape_free(tape);
+        QuantConfig config = quant_config_default();
+        if (!quant_prepare(graph, &config, &error)) fail_msg("%s", error.message);
+        graph_free(graph);
+    }
+}
+
+static Error open_failure(const char *name) {
+    Error error = {0};
+    assert_null(zoo_open(name, &error));
+    return error;
+}
+
+static void test_zoo_open(void **state) {
+    (void)state;
+    Error error = open_failure("resnet9");
+    assert_error(&error, ERROR_USAGE, "unknown model 'resnet9', did you mean 'resnet8'?");
+    error = open_failure("qqqqqqqq");
+    assert_error(&error, ERROR_USAGE, "known are mlp lenet5");
+    error = open_failure(scratch_path("none.net"));
+    assert_error(&error, ERROR_IO, "none.net");
+    static Bytes text;
+    text.count = 0;
+    bytes_text(&text, "x = input shape=4\nr = relu x\n");
+    scratch_write("good.net", &text);
+    Graph *graph = zoo_open(scratch_path("good.net"), NULL);
+    assert_non_null(graph);
+    assert_memory_equal(graph->name, "good", 4);
+    graph_free(graph);
+    bytes_text(&text, "q = rellu r\n");
+    scratch_write("bad.net", &text);
+    error = open_failure(scratch_path("bad.net"));
+    assert_error(&error, ERROR_INPUT, "/bad.net:3:5: unknown layer 'rellu', did you mean 'relu'?");
+
+    /* a name that is cut is cut between letters: 31 of two bytes and no half one fit 63 */
+    char name[2 * 40 + 1] = "", cut[2 * 31 + 1] = "";
+    for (int i = 0; i < 40; i++) strcat(name, "\xc3\xa9");
+    memcpy(cut, name, 62);
+    graph = graph_new(name);
+    assert_string_equal(graph->name, cut);
+    graph_free(graph);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_zoo),
+        cmocka_unit_test_setup_teardown(test_zoo_open, scratch_make, scratch_remove),
+    };
+    return cmocka_run_group_tests(tests, NULL, stop_pool);
+}
