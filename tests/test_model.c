@@ -80,7 +80,7 @@ static void test_configurations(void **state) {
         config.edge_bits = bits;
         config.weight.per_channel = bits % 2;
         config.activation.is_signed = config.activation.symmetric = bits > 4;
-        config.observer = observer_list[bits % 2];
+        config.method = method_list[bits % 2];
         config.ste = (Ste)(bits % 3);
         Model *model = small_model(STAGE_FROZEN, &config);
         small_save(model, scratch_path("a"));

@@ -220,8 +220,8 @@ static void test_metadata(void **state) {
          "weights are signed and symm"},
         {"qat", "stair.quant", "{\"activation\": {\"per_channel\": true}}",
          "activations have one scale"},
-        {"qat", "stair.quant", "{\"observer\": \"guess\"}", "observer: no observer 'guess'"},
-        {"qat", "stair.quant", "{\"observer\": null}", "observer: no observer ''"},
+        {"qat", "stair.quant", "{\"method\": \"guess\"}", "method: no method 'guess'"},
+        {"qat", "stair.quant", "{\"method\": null}", "method: no method ''"},
         {"qat", "stair.quant", "{\"ste\": \"guess\"}",
          "ste: no straight-through estimator 'guess'"},
     };
