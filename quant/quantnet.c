@@ -15,8 +15,10 @@ static Tensor *forward_simulate(const Run *run, const Node *node, Tensor *const 
 static Tensor *forward_exact(const Run *run, const Node *node, Tensor *const in[]) {
     const QNode *q = node->quant;
     if (q->into) return in[0];
-    if (node->inputs == 0 && !floats_finite(in[0]->data, in[0]->count)) /* later values cannot be */
+    if (node->inputs == 0 && !floats_finite(in[0]->data, in[0]->count)) { /* later values cannot be */
         error_set(run->error, ERROR_INPUT, "%s: a value is NaN or infinite", node->name);
+        return tensor_zeros(run->tape->arena, in[0]->shape); /* NaN is no integer: the walk ends on codes */
+    }
     return q->rule->exact(run, q, in);
 }
 
