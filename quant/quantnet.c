@@ -66,11 +66,16 @@ static void absorb_chain(QuantNet *net, int i) {
     }
 }
 
+/* The node whose range the net's output has: back through all that passes codes on. */
+static int output_maker(const QuantNet *net) {
+    int i = net->graph->nodes - 1;
+    while (net->node[i].into || !net->node[i].rule->owns_range) i = net->graph->node[i].in[0];
+    return i;
+}
+
 static QuantSpec value_spec(const QuantNet *net, int i) {
     QuantSpec spec = net->config.activation;
-    const QNode *q = &net->node[i];
-    const Node *last = q->relu ? q->relu : q->batchnorm ? q->batchnorm : q->node;
-    bool edge = q->node->inputs == 0 || last == graph_output(net->graph);
+    bool edge = net->graph->node[i].inputs == 0 || i == output_maker(net);
     if (edge) spec.bits = net->config.edge_bits;
     return spec;
 }
