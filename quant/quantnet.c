@@ -149,11 +149,17 @@ void quant_observer(QuantNet *net, const ObserverKind *kind) {
 
 /* --- freezing --- */
 
+/* Every value has a range, and codes that are bytes. */
 static bool all_ready(const QuantNet *net, Error *error) {
-    for (int i = 0; i < net->quantizers; i++)
-        if (!net->quantizer[i]->ready)
+    for (int i = 0; i < net->quantizers; i++) {
+        const Quantizer *quantizer = net->quantizer[i];
+        if (!quantizer->ready)
             return error_set(error, ERROR_INPUT, "%s: its range is not known: calibrate first",
-                             net->quantizer[i]->name);
+                             quantizer->name);
+        if (quantizer->spec.bits > BITS_MOST)
+            return error_set(error, ERROR_INPUT, "%s: values of %d bits, integers have %d at most",
+                             quantizer->name, quantizer->spec.bits, BITS_MOST);
+    }
     return true;
 }
 

@@ -11,6 +11,11 @@
 #include "quant/fold.h"
 #include "quant/rules/integers.h"
 
+static bool check(const QNode *q, Error *error) {
+    if (q->weight.is_signed && q->weight.symmetric) return true;
+    return error_set(error, ERROR_INPUT, "%s: weights are signed and symmetric", q->node->name);
+}
+
 /* The weights and bias that the layer computes with: folded, still float. */
 typedef struct Folded {
     Tensor *weight;
@@ -132,6 +137,9 @@ static bool complete(QNode *q, Arena *arena, Error *error) {
 }
 
 static bool freeze(QNode *q, Arena *arena, Error *error) {
+    if (q->weight.bits > BITS_MOST)
+        return error_set(error, ERROR_INPUT, "%s: weights of %d bits, integers have %d at most",
+                         q->node->name, q->weight.bits, BITS_MOST);
     Tape tape = {.arena = arena}; /* not recording: the fold is the one of training */
     Folded f = fold(&tape, q);
     if (!floats_finite(f.weight->data, f.weight->count) ||
@@ -228,6 +236,7 @@ static Tensor *exact(const Run *run, const QNode *q, Tensor *const in[]) {
 const Rule weighted_rule = {
     .name = "weighted",
     .owns_range = true,
+    .check = check,
     .simulate = simulate,
     .freeze = freeze,
     .blank = blank,
