@@ -12,3 +12,5 @@
 Tensor *op_fold_weight(Tape *tape, Tensor *w, const Node *batchnorm);
 /* s (b - mean) + beta, [O]; b may be NULL, which is 0; differentiable in b, gamma and beta. */
 Tensor *op_fold_bias(Tape *tape, Tensor *b, const Node *batchnorm);
+
+extern const Op fold_weight_op, fold_bias_op;

@@ -22,19 +22,22 @@ void qparams_set_range(QParams *q, int c, bool symmetric, float lo_value, float 
           (double)lo_value, (double)hi_value);
     double lo = fmin(lo_value, 0), hi = fmax(hi_value, 0);
     double range = symmetric ? fmax(-lo, hi) / q->qmax : (hi - lo) / (q->qmax - q->qmin);
-    if (range == 0) range = 1;
+    bool nothing = range == 0;
+    if (nothing) range = 1;
     if (range < (double)FLT_MIN) range = (double)FLT_MIN; /* never 0 or denormal as a float */
     q->scale[c] = (float)range;
-    double zero = symmetric ? 0 : rint(q->qmin - lo / range);
+    double zero = symmetric || nothing ? 0 : rint(q->qmin - lo / range);
     q->zero_point[c] = (int32_t)fmin(fmax(zero, q->qmin), q->qmax);
 }
 
 bool tensor_quant(const float *x, size_t count, float amax, int bits, bool is_unsigned, float *codes,
                   float *scale, Error *error) {
     float bound = (float)((1 << (bits - 1 + is_unsigned)) - 1);
-    if (!(amax >= 0)) return error_set(error, ERROR_INPUT, "amax %g is negative", (double)amax);
+    if (!(amax >= 0 && amax <= FLT_MAX))
+        return error_set(error, ERROR_INPUT, "amax %g is negative or not finite", (double)amax);
     *scale = amax <= 0x1p-24f ? 1 : bound / amax;
     for (size_t i = 0; i < count; i++) {
+        if (isnan(x[i])) return error_set(error, ERROR_INPUT, "element %zu is NaN", i);
         if (is_unsigned && x[i] < 0)
             return error_set(error, ERROR_INPUT, "element %zu is %g, but the codes are unsigned", i,
                              (double)x[i]);

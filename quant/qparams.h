@@ -31,7 +31,7 @@ typedef struct QParams {
 QParams qparams_new(Arena *arena, const QuantSpec *spec, int channels);
 
 /* N3: the scale and zero point of channel c for values in [lo, hi], lo <= hi, both finite. The range is
- * widened to hold 0. A range of nothing gives S = 1, Z = 0 (affine: the code of 0). */
+ * widened to hold 0. A range of nothing gives S = 1, Z = 0. */
 void qparams_set_range(QParams *q, int c, bool symmetric, float lo, float hi);
 
 /* Nearest whole number, ties to even, for every float; NaN stays. It is rintf without the library call:
@@ -64,7 +64,8 @@ static inline float dequantize(const QParams *q, int c, int32_t code) {
 
 /* N4: the int32 code of a bias, S_b = S_x S_w, Z = 0; |code| <= 2^30 by bias_scale_floor. */
 static inline int32_t quantize_bias(float bias, float input_scale, float weight_scale) {
-    float code = round_half_even(bias / (input_scale * weight_scale));
+    float step = input_scale * weight_scale; /* 0: nothing that matters is so small, and 0 / 0 is no code */
+    float code = step > 0 ? round_half_even(bias / step) : 0;
     return (int32_t)clamp_float(code, -0x1p30f, 0x1p30f);
 }
 
@@ -74,8 +75,8 @@ static inline float bias_scale_floor(float bias, float input_scale) {
 }
 
 /* tensor_quant of NVIDIA's toolkit: symmetric codes of x[count] for the range [-amax, amax] (unsigned:
- * [0, amax]), and the multiplier bound / amax. amax at most 2^-24 gives codes 0 and scale 1. ERROR_INPUT for a
- * negative amax, or for negative x when unsigned. */
+ * [0, amax]), and the multiplier bound / amax. amax at most 2^-24 gives codes 0 and scale 1. ERROR_INPUT for an
+ * amax that is negative or not finite, for NaN in x, and for negative x when unsigned. */
 bool tensor_quant(const float *x, size_t count, float amax, int bits, bool is_unsigned, float *codes,
                   float *scale, Error *error);
 /* The same, divided by the scale again. */

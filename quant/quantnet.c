@@ -15,8 +15,10 @@ static Tensor *forward_simulate(const Run *run, const Node *node, Tensor *const 
 static Tensor *forward_exact(const Run *run, const Node *node, Tensor *const in[]) {
     const QNode *q = node->quant;
     if (q->into) return in[0];
-    if (node->inputs == 0 && !floats_finite(in[0]->data, in[0]->count)) /* later values cannot be */
+    if (node->inputs == 0 && !floats_finite(in[0]->data, in[0]->count)) { /* later values cannot be */
         error_set(run->error, ERROR_INPUT, "%s: a value is NaN or infinite", node->name);
+        return tensor_zeros(run->tape->arena, in[0]->shape); /* NaN is no integer: the walk ends on codes */
+    }
     return q->rule->exact(run, q, in);
 }
 
@@ -64,11 +66,16 @@ static void absorb_chain(QuantNet *net, int i) {
     }
 }
 
+/* The node whose range the net's output has: back through all that passes codes on. */
+static int output_maker(const QuantNet *net) {
+    int i = net->graph->nodes - 1;
+    while (net->node[i].into || !net->node[i].rule->owns_range) i = net->graph->node[i].in[0];
+    return i;
+}
+
 static QuantSpec value_spec(const QuantNet *net, int i) {
     QuantSpec spec = net->config.activation;
-    const QNode *q = &net->node[i];
-    const Node *last = q->relu ? q->relu : q->batchnorm ? q->batchnorm : q->node;
-    bool edge = q->node->inputs == 0 || last == graph_output(net->graph);
+    bool edge = net->graph->node[i].inputs == 0 || i == output_maker(net);
     if (edge) spec.bits = net->config.edge_bits;
     return spec;
 }
@@ -172,11 +179,17 @@ void quant_track(QuantNet *net) {
 
 /* --- freezing --- */
 
+/* Every value has a range, and codes that are bytes. */
 static bool all_ready(const QuantNet *net, Error *error) {
-    for (int i = 0; i < net->quantizers; i++)
-        if (!net->quantizer[i]->ready)
+    for (int i = 0; i < net->quantizers; i++) {
+        const Quantizer *quantizer = net->quantizer[i];
+        if (!quantizer->ready)
             return error_set(error, ERROR_INPUT, "%s: its range is not known: calibrate first",
-                             net->quantizer[i]->name);
+                             quantizer->name);
+        if (quantizer->spec.bits > BITS_MOST)
+            return error_set(error, ERROR_INPUT, "%s: values of %d bits, integers have %d at most",
+                             quantizer->name, quantizer->spec.bits, BITS_MOST);
+    }
     return true;
 }
 

@@ -13,6 +13,20 @@ const Field maxpool_fields[] = {
     {0},
 };
 
+/* Whether each output position along dimension d has a place on the input. With dilation even a window that is
+ * padded by less than its half may straddle the whole input. */
+static bool sees_input(const Window *w, int d, int in) {
+    for (int o = 0; o < window_out(w, d, in); o++) {
+        bool inside = false;
+        for (int k = 0; k < w->kernel[d] && !inside; k++) {
+            int at = o * w->stride[d] - w->padding[d] + k * w->dilation[d];
+            inside = at >= 0 && at < in;
+        }
+        if (!inside) return false;
+    }
+    return true;
+}
+
 bool pool_shape(Node *node, const Shape *const in[], Error *error) {
     PoolSpec *spec = node->spec;
     char text[SHAPE_TEXT];
@@ -27,6 +41,12 @@ bool pool_shape(Node *node, const Shape *const in[], Error *error) {
     }
     if (!window_fits(&spec->window, in[0], error)) return false;
     Shape batched = shape_batched(in[0], 1);
+    int size[SPATIAL];
+    window_sizes(&batched, size);
+    for (int d = 0; d < SPATIAL; d++)
+        if (!sees_input(&spec->window, d, size[d]))
+            return error_set(error, ERROR_INPUT, "a window of %d places, dilation=%d, would lie in the padding alone",
+                             spec->window.kernel[d], spec->window.dilation[d]);
     batched = window_shape(&spec->window, &batched, in[0]->dim[0]);
     node->shape = shape_sample(&batched);
     return true;

@@ -3,12 +3,18 @@
  *   training    y = relu(apply(x, FQ(s W), FQ(b')))      s, b' from the fold, differentiable
  *   evaluation  acc = apply(q_x - Z_x, q_w) + q_b, exact, then one rounding by N6
  */
+#include <float.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "autograd/kernels/parallel.h"
 #include "quant/fold.h"
 #include "quant/rules/integers.h"
+
+static bool check(const QNode *q, Error *error) {
+    if (q->weight.is_signed && q->weight.symmetric) return true;
+    return error_set(error, ERROR_INPUT, "%s: weights are signed and symmetric", q->node->name);
+}
 
 /* The weights and bias that the layer computes with: folded, still float. */
 typedef struct Folded {
@@ -27,7 +33,8 @@ static void channel_range(const Tensor *w, int channels, int c, float *lo, float
     }
 }
 
-/* N3 and N9 for weights: absolute largest of each channel, no scale so small that the bias's code would not fit. */
+/* N3 and N9 for weights: absolute largest of each channel, no scale so small that the bias's code would not fit. A dead
+ * channel is its bias, and gets the scale that holds it best. */
 static QParams weight_grid(Arena *arena, const QNode *q, const Tensor *w, const Tensor *bias) {
     int outputs = w->shape.dim[0], channels = q->weight.per_channel ? outputs : 1;
     QParams grid = qparams_new(arena, &q->weight, channels);
@@ -36,12 +43,15 @@ static QParams weight_grid(Arena *arena, const QNode *q, const Tensor *w, const 
         channel_range(w, channels, c, &lo, &hi);
         if (!isfinite(lo) || !isfinite(hi)) continue; /* the NaN check of the step reports it */
         qparams_set_range(&grid, c, q->weight.symmetric, lo, hi);
+        if (lo == hi) grid.scale[c] = 0; /* dead: 0 until a bias asks for more */
     }
     for (int o = 0; bias && q->in[0]->ready && o < outputs; o++) {
         float least = bias_scale_floor(bias->data[o], q->in[0]->q.scale[0]);
         float *scale = &grid.scale[channels == 1 ? 0 : o];
         if (*scale < least) *scale = least;
     }
+    for (int c = 0; c < channels; c++)
+        if (grid.scale[c] < FLT_MIN) grid.scale[c] = 1; /* nothing is left, or next to nothing */
     return grid;
 }
 
@@ -127,6 +137,9 @@ static bool complete(QNode *q, Arena *arena, Error *error) {
 }
 
 static bool freeze(QNode *q, Arena *arena, Error *error) {
+    if (q->weight.bits > BITS_MOST)
+        return error_set(error, ERROR_INPUT, "%s: weights of %d bits, integers have %d at most",
+                         q->node->name, q->weight.bits, BITS_MOST);
     Tape tape = {.arena = arena}; /* not recording: the fold is the one of training */
     Folded f = fold(&tape, q);
     if (!floats_finite(f.weight->data, f.weight->count) ||
@@ -223,6 +236,7 @@ static Tensor *exact(const Run *run, const QNode *q, Tensor *const in[]) {
 const Rule weighted_rule = {
     .name = "weighted",
     .owns_range = true,
+    .check = check,
     .simulate = simulate,
     .freeze = freeze,
     .blank = blank,

@@ -1,0 +1,177 @@
+#include "tests/naive_integers.h"
+
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <string.h>
+#include <cmocka.h>
+
+#include "nn/layers/conv.h"
+#include "nn/layers/pool.h"
+#include "quant/rules/integers.h"
+
+typedef struct Image {
+    int channels, height, width;
+    const int64_t *q;
+    int64_t zero;
+} Image;
+
+static Image image_of(const Shape *s, const int64_t *q, const Quantizer *grid) {
+    bool flat = s->rank == 1;
+    return (Image){s->dim[0], flat ? 1 : s->dim[1], flat ? 1 : s->dim[2], q, grid->q.zero_point[0]};
+}
+
+/* q - Z at a position; 0 in the padding. */
+static int64_t at(const Image *x, int c, int h, int w) {
+    if (h < 0 || h >= x->height || w < 0 || w >= x->width) return 0;
+    return x->q[(c * x->height + h) * x->width + w] - x->zero;
+}
+
+/* The power of two n for which m 2^n lies in [2^30, 2^31), and m 2^n rounded. */
+static int64_t scaled(double m, int n) {
+    return (int64_t)nearbyint(m * pow(2, n));
+}
+static int shift_of(double m) {
+    int n = 0;
+    while (n < 62 && scaled(m, n) < 1 << 30) n++;
+    return n;
+}
+
+/* N6: the nearest whole number to sum / 2^n, ties up, on top of the zero point, clamped. */
+static int64_t output_code(const QNode *q, __int128 sum, int n) {
+    __int128 unit = (__int128)1 << n, twice = 2 * sum + unit;
+    __int128 code = twice / (2 * unit) - (twice % (2 * unit) < 0) + q->out->q.zero_point[0];
+    __int128 lo = q->relu ? q->out->q.zero_point[0] : q->out->q.qmin, hi = q->out->q.qmax;
+    return (int64_t)(code < lo ? lo : code > hi ? hi : code);
+}
+
+static double scale_of(const Quantizer *grid) {
+    return (double)grid->q.scale[0];
+}
+
+/* A factor below 2^-32 brings every int32 sum to 0. */
+static int64_t requantized(const QNode *q, int64_t sum, double m) {
+    assert_in_range(llabs(sum), 0, INT32_MAX); /* N5: freezing has proven it */
+    int n = shift_of(m);
+    return output_code(q, m < 0x1p-32 ? 0 : (__int128)sum * scaled(m, n), n);
+}
+
+static void conv(const QNode *q, const Image *x, int64_t *y) {
+    const ConvLayerSpec *spec = q->node->spec;
+    const WeightedIntegers *w = q->integers;
+    const Window *win = &spec->window;
+    int in = x->channels / spec->groups, kh = win->kernel[1], kw = win->kernel[2];
+    int height = q->node->shape.dim[1], width = q->node->shape.dim[2];
+    for (int o = 0; o < spec->out; o++) {
+        int first = o / (spec->out / spec->groups) * in;
+        double m = scale_of(q->in[0]) * (double)w->grid.scale[w->grid.channels == 1 ? 0 : o] /
+                   scale_of(q->out);
+        for (int h = 0; h < height; h++)
+            for (int v = 0; v < width; v++) {
+                int64_t sum = w->bias[o];
+                for (int k = 0; k < in * kh * kw; k++) {
+                    int row = h * win->stride[1] - win->padding[1] + k / kw % kh * win->dilation[1];
+                    int column = v * win->stride[2] - win->padding[2] + k % kw * win->dilation[2];
+                    sum +=
+                        at(x, first + k / (kh * kw), row, column) * w->weight[o * in * kh * kw + k];
+                }
+                *y++ = requantized(q, sum, m);
+            }
+    }
+}
+
+static void linear(const QNode *q, const Image *x, int64_t *y) {
+    const WeightedIntegers *w = q->integers;
+    for (int o = 0; o < q->node->shape.dim[0]; o++) {
+        int64_t sum = w->bias[o];
+        for (int k = 0; k < x->channels; k++)
+            sum += at(x, k, 0, 0) * w->weight[o * x->channels + k];
+        double scale = (double)w->grid.scale[w->grid.channels == 1 ? 0 : o];
+        y[o] = requantized(q, sum, scale_of(q->in[0]) * scale / scale_of(q->out));
+    }
+}
+
+static void pool(const QNode *q, const Image *x, int64_t *y) {
+    const Window *win = &((const PoolSpec *)q->node->spec)->window;
+    bool largest = strcmp(q->node->layer->name, "maxpool") == 0;
+    double m = scale_of(q->in[0]) / (win->kernel[1] * win->kernel[2] * scale_of(q->out));
+    for (int c = 0; c < x->channels; c++)
+        for (int h = 0; h < q->node->shape.dim[1]; h++)
+            for (int v = 0; v < q->node->shape.dim[2]; v++) {
+                int64_t sum = 0, most = INT64_MIN;
+                for (int k = 0; k < win->kernel[1] * win->kernel[2]; k++) {
+                    int row = h * win->stride[1] - win->padding[1] +
+                              k / win->kernel[2] * win->dilation[1];
+                    int column = v * win->stride[2] - win->padding[2] +
+                                 k % win->kernel[2] * win->dilation[2];
+                    if (row < 0 || row >= x->height || column < 0 || column >= x->width) continue;
+                    int64_t value = at(x, c, row, column);
+                    sum += value;
+                    most = value > most ? value : most;
+                }
+                *y++ = largest ? most + x->zero : requantized(q, sum, m);
+            }
+}
+
+/* N7: each input times its factor at the joint shift, that of the largest factor. */
+static void add(const QNode *q, const Image x[2], int64_t *y) {
+    double m[2] = {scale_of(q->in[0]) / scale_of(q->out), scale_of(q->in[1]) / scale_of(q->out)};
+    int n = shift_of(m[0] > m[1] ? m[0] : m[1]);
+    for (size_t i = 0; i < shape_count(&q->node->shape); i++) {
+        __int128 sum = 0;
+        for (int k = 0; k < 2; k++) sum += (__int128)(x[k].q[i] - x[k].zero) * scaled(m[k], n);
+        y[i] = output_code(q, sum, n);
+    }
+}
+
+/* N1 in double: the float quotient, rounded and clamped. */
+static int64_t quantized(const Quantizer *grid, float x) {
+    double code = nearbyint((double)(x / grid->q.scale[0])) + grid->q.zero_point[0];
+    return (int64_t)fmin(fmax(code, grid->q.qmin), grid->q.qmax);
+}
+
+static void relu(const QNode *q, const Image *x, int64_t *y) {
+    for (size_t i = 0; i < shape_count(&q->node->shape); i++) {
+        float value = q->in[0]->q.scale[0] * (float)(x->q[i] - x->zero);
+        y[i] = quantized(q->out, value > 0 ? value : 0);
+    }
+}
+
+static void input(const QNode *q, const Normalization *pixels, const uint8_t *image, int64_t *y) {
+    size_t count = shape_count(&q->node->shape), plane = count / (size_t)pixels->channels;
+    for (size_t i = 0; i < count; i++) {
+        size_t c = i / plane;
+        y[i] = quantized(q->out, ((float)image[i] / 255 - pixels->mean[c]) / pixels->std[c]);
+    }
+}
+
+void naive_codes(const QuantNet *net, const Normalization *pixels, const uint8_t *image,
+                 Arena *arena, int64_t *code[GRAPH_MAX_NODES]) {
+    for (int i = 0; i < net->graph->nodes; i++) {
+        const QNode *q = &net->node[i];
+        const char *layer = q->node->layer->name;
+        Image x[2] = {{0}};
+        for (int k = 0; k < q->node->inputs; k++)
+            x[k] = image_of(&q->from[k]->shape, code[q->from[k]->index], q->in[k]);
+        if (q->into || strcmp(layer, "flatten") == 0 || strcmp(layer, "dropout") == 0) {
+            code[i] = code[q->from[0]->index];
+            continue;
+        }
+        code[i] = arena_alloc(arena, sizeof(int64_t) * shape_count(&q->node->shape));
+        if (strcmp(layer, "input") == 0)
+            input(q, pixels, image, code[i]);
+        else if (strcmp(layer, "conv2d") == 0)
+            conv(q, x, code[i]);
+        else if (strcmp(layer, "linear") == 0)
+            linear(q, x, code[i]);
+        else if (strcmp(layer, "add") == 0)
+            add(q, x, code[i]);
+        else if (strcmp(layer, "relu") == 0)
+            relu(q, x, code[i]);
+        else if (strstr(layer, "pool"))
+            pool(q, x, code[i]);
+        else
+            fail_msg("no opinion on a %s", layer);
+    }
+}
