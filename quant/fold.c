@@ -78,6 +78,7 @@ static Node *sample_batchnorm(Arena *arena, Rng *rng, int channels) {
     batchnorm_layer.shape(node, (const Shape *[]){&SHAPE(channels)}, NULL);
     for (int i = 0; i < 4; i++) {
         Tensor *t = node_tensor(node, names[i]);
+        t->data = arena_alloc(arena, t->count * sizeof(float));
         for (size_t c = 0; c < t->count; c++) t->data[c] = rng_normal(rng);
     }
     Tensor *var = node_tensor(node, "running_var");

@@ -318,6 +318,12 @@ static bool read_input(Model *model, const SafeFile *file, const char *path, Err
                            path, model->pixels.channels);
 }
 
+/* Ranges that came from elsewhere have no histograms. */
+static bool has_histograms(const Model *model, const SafeFile *file) {
+    const char *first = model->quant->quantizer[0]->name;
+    return safetensors_find(file, arena_text(model->arena, "%s.activation_post_process.histogram", first)) != NULL;
+}
+
 static bool read_quant(Model *model, const SafeFile *file, Stage stage, const char *path, Error *error) {
     const char *text = metadata(file, "stair.quant", path, error);
     json_t *json = text ? parse_json(text, "stair.quant", path, error) : NULL;
@@ -329,7 +335,7 @@ static bool read_quant(Model *model, const SafeFile *file, Stage stage, const ch
     if (!ok) return error_set(error, ERROR_INPUT, "%s: %.500s", path, reason.message);
     model->stage = stage;
     quant_fake(model->quant, true);
-    if (stage == STAGE_CALIBRATED) quant_collect(model->quant);
+    if (stage == STAGE_CALIBRATED && has_histograms(model, file)) quant_collect(model->quant);
     if (stage == STAGE_FROZEN) quant_blank(model->quant);
     return true;
 }

@@ -2,7 +2,11 @@
 
 Quantizer *quantizer_new(Arena *arena, const char *name, const QuantSpec *spec) {
     Quantizer *quantizer = arena_alloc(arena, sizeof *quantizer);
-    *quantizer = (Quantizer){.name = name, .spec = *spec, .q = qparams_new(arena, spec, 1)};
+    *quantizer = (Quantizer){.name = name,
+                             .spec = *spec,
+                             .method = method_find("minmax"),
+                             .percentile = 100,
+                             .q = qparams_new(arena, spec, 1)};
     return quantizer;
 }
 
@@ -21,7 +25,7 @@ Tensor *quantizer_pass(Quantizer *quantizer, const Run *run, Tensor *x, Ste ste)
                       quantizer->name);
             return x;
         }
-        if (quantizer->faking) quantizer_update(quantizer); /* the grid follows while fine-tuning */
+        if (!quantizer->method->from_histogram) quantizer_update(quantizer); /* the grid follows */
     }
     return quantizer->faking ? op_fakequant(run->tape, x, &quantizer->q, ste) : x;
 }

@@ -95,6 +95,8 @@ static void attach_quantizers(QuantNet *net) {
         }
         QuantSpec spec = value_spec(net, i);
         q->out = quantizer_new(graph->arena, node->name, &spec);
+        q->out->method = net->config.method;
+        q->out->percentile = net->config.percentile;
         net->quantizer[net->quantizers++] = q->out;
     }
 }

@@ -42,8 +42,9 @@ const QNode *quantized_node(const QuantNet *net, const char *name) {
 
 void quantized_ranges(QuantNet *net, float lo, float hi) {
     for (int i = 0; i < net->quantizers; i++) {
-        net->quantizer[i]->observer->min[0] = lo;
-        net->quantizer[i]->observer->max[0] = hi;
+        net->quantizer[i]->method = method_find("minmax");
+        net->quantizer[i]->seen.min = lo;
+        net->quantizer[i]->seen.max = hi;
         quantizer_update(net->quantizer[i]);
     }
 }

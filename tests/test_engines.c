@@ -67,8 +67,9 @@ static void disturb(Trial *t) {
         Quantizer *quantizer = t->net->quantizer[i];
         if (rng_below(&t->rng, 3)) continue;
         float size = powf(10, 12 * rng_uniform(&t->rng) - 6);
-        quantizer->observer->min[0] = -size * rng_uniform(&t->rng) * (float)rng_below(&t->rng, 2);
-        quantizer->observer->max[0] = size * rng_uniform(&t->rng) * (float)rng_below(&t->rng, 2);
+        quantizer->method = method_find("minmax");
+        quantizer->seen.min = -size * rng_uniform(&t->rng) * (float)rng_below(&t->rng, 2);
+        quantizer->seen.max = size * rng_uniform(&t->rng) * (float)rng_below(&t->rng, 2);
         quantizer_update(quantizer);
     }
 }

@@ -268,8 +268,9 @@ static void training_and_freezing_fold_alike(void **state) {
 /* --- a block --- */
 
 static void set_range(Quantizer *q, float scale, int zero) {
-    q->observer->min[0] = scale * (float)(0 - zero);
-    q->observer->max[0] = scale * (float)(255 - zero);
+    q->method = method_find("minmax");
+    q->seen.min = scale * (float)(0 - zero);
+    q->seen.max = scale * (float)(255 - zero);
     quantizer_update(q);
     assert_true(q->q.scale[0] == scale && q->q.zero_point[0] == zero);
     q->faking = true;

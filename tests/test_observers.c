@@ -1,219 +1,245 @@
-/* What every observer promises, and the formulas of each. */
+/* What an observer remembers, and what the methods make of it. */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include <cmocka.h>
 
-#include "autograd/op.h"
-#include "quant/observer.h"
-#include "quant/quantizer.h"
-#include "tests/scratch.h"
+#include "autograd/rng.h"
+#include "quant/method.h"
 
-enum { CHANNELS = 3, COUNT = 57, BATCHES = 300 };
+enum { COUNT = 5000, BATCHES = 40 };
 
-typedef struct Batch {
-    float x[CHANNELS * COUNT], lo[CHANNELS], hi[CHANNELS];
-} Batch;
-
-/* Channels of different sizes and offsets; in some batches a channel is constant, or all of one
- * sign. */
-static Batch random_batch(Rng *rng) {
-    Batch b;
-    for (int c = 0; c < CHANNELS; c++) {
-        float size = rng_below(rng, 5) ? powf(10, (float)c) : 0,
-              offset = 3 * size * rng_normal(rng);
-        b.lo[c] = INFINITY;
-        b.hi[c] = -INFINITY;
-        for (int i = 0; i < COUNT; i++) {
-            float x = size * rng_normal(rng) + offset;
-            b.x[c * COUNT + i] = x;
-            b.lo[c] = fminf(b.lo[c], x);
-            b.hi[c] = fmaxf(b.hi[c], x);
-        }
+/* Bell-shaped values of a batch's own size and offset; `relu` cuts the negative ones. */
+static void random_batch(Rng *rng, bool relu, float x[COUNT]) {
+    float size = exp2f((float)rng_below(rng, 12) - 6), offset = size * rng_normal(rng);
+    for (int i = 0; i < COUNT; i++) {
+        x[i] = size * rng_normal(rng) + offset;
+        if (relu && x[i] < 0) x[i] = 0;
     }
-    return b;
 }
 
-static Observer *observer_of(Arena *arena, const ObserverKind *kind) {
-    Observer *observer = observer_new(arena, kind, CHANNELS);
-    assert_int_equal(observer->batches, 0);
-    for (int c = 0; c < CHANNELS; c++) assert_true(observer->min[c] == 0 && observer->max[c] == 0);
-    return observer;
-}
-
-static void rows_are_complete(void **state) {
-    (void)state;
-    assert_non_null(observer_list[0]);
-    for (int i = 0; observer_list[i]; i++) {
-        assert_true(observer_list[i]->name[0] && observer_list[i]->summary[0]);
-        assert_ptr_equal(observer_find(observer_list[i]->name), observer_list[i]);
-    }
-    assert_null(observer_find("no such"));
-}
-
-/* Of one batch every observer has seen the extremes: a later one may choose less, none more. */
-static void first_batch_initialises(void **state) {
+static void extremes_and_averages(void **state) {
     (void)state;
     Rng rng = rng_stream(1, RNG_TEST, 0);
-    for (int i = 0; observer_list[i]; i++) {
-        Arena *arena = arena_new();
-        Observer *observer = observer_of(arena, observer_list[i]);
-        Batch b = random_batch(&rng);
-        assert_true(observer_update(observer, b.x, COUNT));
-        assert_int_equal(observer->batches, 1);
-        for (int c = 0; c < CHANNELS; c++) {
-            assert_true(observer->min[c] == b.lo[c]); /* not half way from 0 */
-            assert_true(observer->max[c] == b.hi[c]);
+    Observer seen = {0};
+    float x[COUNT], least = INFINITY, most = -INFINITY;
+    double average_min = 0, average_max = 0;
+    for (int n = 0; n < BATCHES; n++) {
+        random_batch(&rng, false, x);
+        float lo = INFINITY, hi = -INFINITY;
+        for (int i = 0; i < COUNT; i++) {
+            lo = fminf(lo, x[i]);
+            hi = fmaxf(hi, x[i]);
         }
-        arena_free(arena);
+        least = fminf(least, lo);
+        most = fmaxf(most, hi);
+        average_min += n ? 0.01 * ((double)lo - average_min) : (double)lo;
+        average_max += n ? 0.01 * ((double)hi - average_max) : (double)hi;
+        assert_true(observer_update(&seen, x, COUNT));
+        assert_true(seen.min == least && seen.max == most);
+        /* one float rounding of about 2^-24 a step */
+        assert_true(fabs((double)seen.average_min - average_min) <= 1e-5 * fabs(average_min));
+        assert_true(fabs((double)seen.average_max - average_max) <= 1e-5 * fabs(average_max));
     }
+    assert_int_equal(seen.batches, BATCHES);
 }
 
-static void ranges_stay_within_what_was_seen(void **state) {
-    (void)state;
-    for (int i = 0; observer_list[i]; i++) {
-        Rng rng = rng_stream(2, RNG_TEST, 0);
-        Arena *arena = arena_new();
-        Observer *observer = observer_of(arena, observer_list[i]);
-        float lo[CHANNELS] = {0}, hi[CHANNELS] = {0};
-        for (int n = 0; n < BATCHES; n++) {
-            Batch b = random_batch(&rng);
-            assert_true(observer_update(observer, b.x, COUNT));
-            for (int c = 0; c < CHANNELS; c++) {
-                lo[c] = n ? fminf(lo[c], b.lo[c]) : b.lo[c];
-                hi[c] = n ? fmaxf(hi[c], b.hi[c]) : b.hi[c];
-                float slack =
-                    1e-6f * fmaxf(-lo[c], hi[c]); /* roundings of an average of equal values */
-                assert_true(observer->min[c] >= lo[c] - slack && observer->max[c] <= hi[c] + slack);
-                assert_true(observer->min[c] <= observer->max[c]);
-            }
-        }
-        assert_int_equal(observer->batches, BATCHES);
-        arena_free(arena);
-    }
-}
-
-/* A value that is no number leaves no trace, wherever it stands, whatever was seen before. */
 static void not_finite_is_refused(void **state) {
     (void)state;
     static const float wrong[] = {NAN, INFINITY, -INFINITY};
-    Rng rng = rng_stream(3, RNG_TEST, 0);
-    for (int i = 0; observer_list[i]; i++)
-        for (int before = 0; before < 2; before++) {
+    Arena *arena = arena_new();
+    float x[COUNT];
+    Rng rng = rng_stream(2, RNG_TEST, 0);
+    Observer seen = {.histogram = histogram_new(arena)};
+    for (int k = 0; k < 30; k++) {
+        random_batch(&rng, k % 2, x);
+        if (k == 15) assert_true(observer_update(&seen, x, COUNT));
+        x[(size_t)k * 7919 % COUNT] = wrong[k % 3];
+        Observer before = seen;
+        Histogram counts = *seen.histogram;
+        assert_false(observer_update(&seen, x, COUNT));
+        assert_memory_equal(&seen, &before, sizeof seen);
+        assert_memory_equal(seen.histogram, &counts, sizeof counts);
+    }
+    arena_free(arena);
+}
+
+/* Growing loses nothing: the counts are those of a histogram that had its last width from the start. */
+static void histogram_counts_every_value(void **state) {
+    (void)state;
+    for (int trial = 0; trial < 4; trial++) {
+        Arena *arena = arena_new();
+        Rng rng = rng_stream(3, RNG_TEST, (uint64_t)trial);
+        Observer seen = {.histogram = histogram_new(arena)};
+        float *all = arena_alloc(arena, sizeof(float) * COUNT * BATCHES);
+        for (int n = 0; n < BATCHES; n++) {
+            random_batch(&rng, trial % 2, all + n * COUNT);
+            assert_true(observer_update(&seen, all + n * COUNT, COUNT));
+        }
+        const Histogram *h = seen.histogram;
+        Histogram *direct = arena_zeros(arena, sizeof *direct);
+        direct->width = h->width;
+        for (int i = 0; i < COUNT * BATCHES; i++) {
+            if (all[i] == 0) direct->zeros++;
+            else direct->count[HISTOGRAM_HALF + (int)floor((double)all[i] / (double)h->width)]++;
+        }
+        assert_memory_equal(h, direct, sizeof *h);
+        float largest = fmaxf(-seen.min, seen.max); /* the width is the smallest power of two that serves */
+        assert_true(largest < h->width * HISTOGRAM_HALF && largest >= h->width / 2 * HISTOGRAM_HALF);
+        arena_free(arena);
+    }
+}
+
+static Observer seen_of(Arena *arena, uint64_t stream, bool relu, int batches) {
+    Rng rng = rng_stream(4, RNG_TEST, stream);
+    Observer seen = {.histogram = histogram_new(arena)};
+    float x[COUNT];
+    for (int n = 0; n < batches; n++) {
+        random_batch(&rng, relu, x);
+        observer_update(&seen, x, COUNT);
+    }
+    return seen;
+}
+
+static const RangeSpec unsigned8 = {{.bits = 8}, 99.9};
+static const RangeSpec signed4 = {{.bits = 4, .is_signed = true, .symmetric = true}, 99};
+
+static void every_method_stays_within_what_was_seen(void **state) {
+    (void)state;
+    for (int m = 0; method_list[m]; m++) {
+        const Method *method = method_list[m];
+        assert_true(method->name[0] && method->summary[0]);
+        assert_ptr_equal(method_find(method->name), method);
+        assert_string_equal(method_name(m), method->name);
+        for (uint64_t trial = 0; trial < 12; trial++) {
             Arena *arena = arena_new();
-            Observer *observer = observer_of(arena, observer_list[i]);
-            Batch b = random_batch(&rng);
-            if (before) assert_true(observer_update(observer, b.x, COUNT));
-            Observer kept = *observer;
-            float min[CHANNELS], max[CHANNELS];
-            memcpy(min, observer->min, sizeof min);
-            memcpy(max, observer->max, sizeof max);
-            for (size_t k = 0; k < CHANNELS * COUNT; k++) {
-                Batch bad = random_batch(&rng);
-                bad.x[k] = wrong[k % 3];
-                assert_false(observer_update(observer, bad.x, COUNT));
-            }
-            assert_memory_equal(observer, &kept, sizeof kept);
-            assert_memory_equal(observer->min, min, sizeof min);
-            assert_memory_equal(observer->max, max, sizeof max);
+            Observer seen = seen_of(arena, trial, trial % 2, 1 + (int)trial);
+            Histogram before = *seen.histogram;
+            float lo, hi;
+            method->range(&seen, trial % 3 ? &unsigned8 : &signed4, &lo, &hi);
+            assert_true(lo <= hi && isfinite(lo) && isfinite(hi));
+            /* a symmetric search names its larger end as hi */
+            float reach = trial % 3 ? seen.max : fmaxf(-seen.min, seen.max);
+            assert_true(lo >= fminf(seen.min, 0) && hi <= fmaxf(reach, 0));
+            assert_memory_equal(seen.histogram, &before, sizeof before); /* choosing changes nothing */
+            arena_free(arena);
+        }
+    }
+    assert_null(method_find("no such"));
+    assert_null(method_name(1000));
+}
+
+static void constant_and_zero_values(void **state) {
+    (void)state;
+    static const float constants[] = {0, 1, -3, 1e-30f, 1e30f};
+    for (int m = 0; method_list[m]; m++)
+        for (size_t k = 0; k < sizeof constants / sizeof *constants; k++) {
+            Arena *arena = arena_new();
+            Observer seen = {.histogram = histogram_new(arena)};
+            float x[4] = {constants[k], constants[k], constants[k], constants[k]}, lo, hi;
+            assert_true(observer_update(&seen, x, 4));
+            method_list[m]->range(&seen, &unsigned8, &lo, &hi);
+            assert_true(lo <= hi && isfinite(lo) && isfinite(hi));
             arena_free(arena);
         }
 }
 
-static void minmax_is_the_extremes(void **state) {
-    (void)state;
-    Rng rng = rng_stream(4, RNG_TEST, 0);
-    Arena *arena = arena_new();
-    Observer *observer = observer_of(arena, observer_find("minmax"));
-    float lo[CHANNELS], hi[CHANNELS];
-    for (int n = 0; n < BATCHES; n++) {
-        Batch b = random_batch(&rng);
-        assert_true(observer_update(observer, b.x, COUNT));
-        for (int c = 0; c < CHANNELS; c++) {
-            lo[c] = n ? fminf(lo[c], b.lo[c]) : b.lo[c];
-            hi[c] = n ? fmaxf(hi[c], b.hi[c]) : b.hi[c];
-            assert_true(observer->min[c] == lo[c] && observer->max[c] == hi[c]);
-        }
-    }
-    arena_free(arena);
+static int ascending(const void *a, const void *b) {
+    float x = *(const float *)a, y = *(const float *)b;
+    return (x > y) - (x < y);
 }
 
-/* m += 0.01 (x - m), against the same in double. Each step rounds by 3 times 2^-24 of the largest
- * value and forgets a hundredth of the error before: at most 100 times that remains. */
-static void moving_average_is_its_formula(void **state) {
+/* The ends lie within a bin of the exact quantiles of the sorted values. */
+static void percentile_is_the_quantile(void **state) {
     (void)state;
+    Arena *arena = arena_new();
     Rng rng = rng_stream(5, RNG_TEST, 0);
-    Arena *arena = arena_new();
-    Observer *observer = observer_of(arena, observer_find("moving-average"));
-    double lo[CHANNELS], hi[CHANNELS], largest[CHANNELS] = {0};
-    for (int n = 0; n < BATCHES; n++) {
-        Batch b = random_batch(&rng);
-        assert_true(observer_update(observer, b.x, COUNT));
-        for (int c = 0; c < CHANNELS; c++) {
-            lo[c] = n ? lo[c] + 0.01 * ((double)b.lo[c] - lo[c]) : (double)b.lo[c];
-            hi[c] = n ? hi[c] + 0.01 * ((double)b.hi[c] - hi[c]) : (double)b.hi[c];
-            largest[c] = fmax(largest[c], fmax(-(double)b.lo[c], (double)b.hi[c]));
-            double allowed = 300 * 0x1p-24 * largest[c];
-            assert_true(fabs((double)observer->min[c] - lo[c]) <= allowed);
-            assert_true(fabs((double)observer->max[c] - hi[c]) <= allowed);
-        }
+    Observer seen = {.histogram = histogram_new(arena)};
+    float x[COUNT], lo, hi;
+    for (int i = 0; i < COUNT; i++) x[i] = rng_normal(&rng) + 0.5f;
+    observer_update(&seen, x, COUNT);
+    qsort(x, COUNT, sizeof *x, ascending);
+    for (int cut = 0; cut < COUNT / 4; cut += 7) { /* so many at each end */
+        RangeSpec spec = {{.bits = 8}, 100.0 * (COUNT - 2 * cut) / COUNT};
+        method_find("percentile")->range(&seen, &spec, &lo, &hi);
+        /* a bin's width, and one place in the order: the share is a rounded number */
+        float bin = seen.histogram->width * 1.01f;
+        int inner = cut, outer = cut ? cut - 1 : 0;
+        assert_true(lo >= x[outer] - bin && lo <= x[inner] + bin);
+        assert_true(hi <= x[COUNT - 1 - outer] + bin && hi >= x[COUNT - 1 - inner] - bin);
     }
     arena_free(arena);
 }
 
-/* --- the quantizer around it --- */
-
-static void quantizer_observes_then_rounds(void **state) {
-    (void)state;
-    Rng rng = rng_stream(6, RNG_TEST, 0);
-    Tape *tape = tape_new(false);
+static double squared_error(const Observer *seen, const QuantSpec *spec, float lo, float hi) {
     Arena *arena = arena_new();
-    Error error = {0};
-    Run run = {.tape = tape, .error = &error};
-    QuantSpec spec = {.bits = 8};
-    Quantizer *q = quantizer_new(arena, "conv1", &spec, observer_find("minmax"));
-    Tensor *x = sample_leaf(arena, &rng, SHAPE(4, 5), 1);
-    assert_false(q->ready);
-    assert_ptr_equal(quantizer_pass(q, &run, x, STE_CODE), x); /* both switches off: nothing */
-    assert_false(q->ready);
-    q->observing = true;
-    assert_ptr_equal(quantizer_pass(q, &run, x, STE_CODE), x);
-    assert_true(q->ready && q->observer->batches == 1);
-    q->faking = true;
-    const Tensor *y = quantizer_pass(q, &run, x, STE_CODE);
-    for (size_t i = 0; i < x->count; i++)
-        assert_true(y->data[i] == dequantize(&q->q, 0, quantize(&q->q, 0, x->data[i])));
-
-    q->observing = false;
-    Observer kept = *q->observer;
-    x->data[3] = 1e9f;
-    quantizer_pass(q, &run, x, STE_CODE);
-    assert_memory_equal(q->observer, &kept, sizeof kept);
-    assert_int_equal(error.code, ERROR_NONE);
-    q->observing = true;
-    x->data[3] = NAN;
-    float scale = q->q.scale[0];
-    quantizer_pass(q, &run, x, STE_CODE);
-    assert_error(&error, ERROR_DIVERGED, "conv1");
-    assert_memory_equal(q->observer, &kept, sizeof kept);
-    assert_true(q->q.scale[0] == scale);
+    Bins *bins = arena_alloc(arena, sizeof *bins);
+    bins_of(seen->histogram, bins);
+    QParams q = qparams_new(arena, spec, 1);
+    qparams_set_range(&q, 0, spec->symmetric, lo, hi);
+    double sum = 0;
+    for (int i = 0; i < bins->bins; i++) {
+        double d = (double)(dequantize(&q, 0, quantize(&q, 0, bins->value[i])) - bins->value[i]);
+        sum += bins->count[i] * d * d;
+    }
     arena_free(arena);
-    tape_free(tape);
+    return sum;
+}
+
+/* No other range of a grid of trials is better by more than the search's own coarseness. */
+static void mse_finds_the_least_error(void **state) {
+    (void)state;
+    for (uint64_t trial = 0; trial < 6; trial++) {
+        Arena *arena = arena_new();
+        Observer seen = seen_of(arena, 100 + trial, true, 3);
+        const QuantSpec spec = {.bits = 2 + (int)trial};
+        float lo, hi;
+        method_find("mse")->range(&seen, &(RangeSpec){spec, 0}, &lo, &hi);
+        double found = squared_error(&seen, &spec, lo, hi);
+        for (int i = 1; i <= 128; i++) {
+            double error = squared_error(&seen, &spec, 0, seen.max * (float)i / 128);
+            assert_true(found <= error * (1 + 1e-9));
+        }
+        arena_free(arena);
+    }
+}
+
+/* A lone outlier is cut off; values spread evenly over the range are not. */
+static void entropy_cuts_outliers_only(void **state) {
+    (void)state;
+    Arena *arena = arena_new();
+    Rng rng = rng_stream(6, RNG_TEST, 0);
+    const Method *entropy = method_find("entropy");
+    float x[COUNT * 8], lo, hi;
+    for (int i = 0; i < COUNT * 8; i++) x[i] = fabsf(rng_normal(&rng));
+    x[0] = 40;
+    Observer bell = {.histogram = histogram_new(arena)};
+    observer_update(&bell, x, COUNT * 8);
+    entropy->range(&bell, &unsigned8, &lo, &hi);
+    assert_true(hi > 2 && hi < 12);
+    for (int i = 0; i < COUNT * 8; i++) x[i] = 1 + (float)i / COUNT;
+    Observer even = {.histogram = histogram_new(arena)};
+    observer_update(&even, x, COUNT * 8);
+    entropy->range(&even, &unsigned8, &lo, &hi);
+    assert_true(hi > 0.98f * even.max);
+    arena_free(arena);
 }
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(rows_are_complete),
-        cmocka_unit_test(first_batch_initialises),
-        cmocka_unit_test(ranges_stay_within_what_was_seen),
+        cmocka_unit_test(extremes_and_averages),
         cmocka_unit_test(not_finite_is_refused),
-        cmocka_unit_test(minmax_is_the_extremes),
-        cmocka_unit_test(moving_average_is_its_formula),
-        cmocka_unit_test(quantizer_observes_then_rounds),
+        cmocka_unit_test(histogram_counts_every_value),
+        cmocka_unit_test(every_method_stays_within_what_was_seen),
+        cmocka_unit_test(constant_and_zero_values),
+        cmocka_unit_test(percentile_is_the_quantile),
+        cmocka_unit_test(mse_finds_the_least_error),
+        cmocka_unit_test(entropy_cuts_outliers_only),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

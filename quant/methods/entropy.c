@@ -1,7 +1,7 @@
 /* entropy: the threshold T whose quantized distribution tells least apart from the one that was seen, by Kullback-Leibler
  * divergence (the calibration of TensorRT; Migacz 2017). For each T:
  *
- *   P  the bins within T of zero, what lies outside added to the outermost bin on its side
+ *   P  the bins within T of zero, what lies outside added to the outermost filled bin on its side
  *   Q  the same bins without what was added, in as many equal groups as there are codes, each group's sum spread evenly
  *      over its bins that are not empty
  *
@@ -13,11 +13,13 @@
 
 enum { THRESHOLDS = 512 /* tried at most: bins are then passed over evenly */ };
 
-/* The divergence of `used` bins in `levels` groups; infinite where Q has nothing and P has. below and above are the
- * counts outside. */
+/* The divergence of `used` bins in `levels` groups; infinite if they are empty. below and above are the counts outside. */
 static double divergence(const double bin[], int used, int levels, double below, double above) {
     double inside = 0, sum = 0;
-    for (int i = 0; i < used; i++) inside += bin[i];
+    int leftmost = 0, rightmost = used - 1;
+    while (leftmost < used && bin[leftmost] <= 0) leftmost++;
+    while (rightmost > leftmost && bin[rightmost] <= 0) rightmost--;
+    for (int i = leftmost; i <= rightmost && i < used; i++) inside += bin[i];
     if (inside <= 0) return INFINITY;
     double total = inside + below + above;
     for (int g = 0; g < levels; g++) {
@@ -29,9 +31,8 @@ static double divergence(const double bin[], int used, int levels, double below,
             filled += bin[i] > 0;
         }
         for (int i = first; i < end; i++) {
-            double p = bin[i] + (i == 0 ? below : 0) + (i == used - 1 ? above : 0);
-            if (p <= 0) continue;
-            if (bin[i] <= 0) return INFINITY;
+            if (bin[i] <= 0) continue;
+            double p = bin[i] + (i == leftmost ? below : 0) + (i == rightmost ? above : 0);
             sum += p / total * log(p / total / (group / filled / inside));
         }
     }
