@@ -143,7 +143,7 @@ NETS = {"mlp": MLP, "lenet5": LeNet5, "netbn": NetBN, "resnet8": ResNet8, "odd":
 # ---- numbers from names ----
 
 def uniform(name, count, salt):
-    """count multiples of 2^-23 in [-1, 1): MurmurHash3's finalizer of crc32("SALT NAME") + index."""
+    """Multiples of 2^-23 in [-1, 1): MurmurHash3's finalizer of crc32("SALT NAME") + index."""
     h = (zlib.crc32(f"{salt} {name}".encode()) + torch.arange(count)) & 0xffffffff
     for shift, factor in (16, 0x85ebca6b), (13, 0xc2b2ae35), (16, 1):
         h = ((h ^ (h >> shift)) * factor) & 0xffffffff
