@@ -4,6 +4,9 @@
 #
 #   STAIR=build/stair ROUNDS=5 bench/run.sh
 #
+# On a machine that is busy with other work set OMP_WAIT_POLICY=passive: PyTorch's OpenMP threads otherwise wait for
+# each other in a busy loop, several times slower if one has lost its processor, and the comparison says nothing.
+#
 # A new row: a line in `rows`. A new peer: a line in `peers`; its program takes what its column of `rows` says, and
 # --batch and --threads, prints "images_per_second" as JSON, and fails on --version if something it needs is missing.
 set -eu
@@ -126,17 +129,17 @@ results() {
     cat <<END
 # Speed
 
-Written by \`make bench\`. Images per second of the net \`netbn\` (images of 28x28), medians of $rounds rounds in which all
-took turns. The ratio, above 1 where stair is faster, is the median of the rounds' ratios, with the least and the
-largest; beside it the ratio of each one's best round. On a machine that is busy with other work the latter is the
-fairer one: PyTorch's OpenMP threads wait for each other in a busy loop and lose more by it than stair's.
+Written by \`make bench\`. Images per second of the net \`netbn\` (images of 28x28), medians of $rounds rounds in which
+all took turns. The ratio, above 1 where stair is faster, is the median of the rounds' ratios, with the least and the
+largest; beside it the ratio of each one's best round, which depends less on what else the machine had to do.
 
 END
     table
     printf '\n'
     cat "$work/notes"
     cat <<END
-- CPU: $(sed -n 's/^model name[^:]*: *//p' /proc/cpuinfo | head -n 1), $(nproc) processors, load before the start $load
+- CPU: $(sed -n 's/^model name[^:]*: *//p' /proc/cpuinfo | head -n 1), $(nproc) processors
+- load before the start $load, OMP_WAIT_POLICY ${OMP_WAIT_POLICY:-not set}
 - $("$stair" --version | tr '\n' ',' | sed 's/,$//; s/,/, /'), gcc $(gcc -dumpfullversion)
 - Training and fine-tuning: a step of SGD with momentum, from images in memory to new weights. stair normalises the
   bytes within the time, its peers get floats; its weights have a scale per channel, those of PyTorch's qnnpack
