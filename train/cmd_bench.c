@@ -14,7 +14,7 @@
 #include "train/progress.h"
 
 enum { RUNS = 7, IMAGES = 1024 };
-static const double RUN_SECONDS = 0.4; /* a run is as many batches as take about this long */
+static const double RUN_SECONDS = 0.2; /* a run is as many batches as take about this long */
 
 /* One way of spending time on a batch. */
 typedef struct Bench {
