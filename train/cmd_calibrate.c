@@ -1,19 +1,41 @@
 /* stair calibrate: a float checkpoint becomes a calibrated one. The net runs in float over some training images, with
  * batchnorm folded, while observers watch the range of every value. */
+#include "autograd/file.h"
 #include "autograd/kernels/parallel.h"
 #include "autograd/rng.h"
 #include "train/command.h"
 #include "train/engine.h"
 
+/* --config: JSON as `stair inspect --json` shows it under "quantization"; what it leaves out keeps its default. */
+static bool read_config(const char *path, QuantConfig *config, Error *error) {
+    enum { CONFIG_BYTES = 1 << 20 };
+    Arena *arena = arena_new();
+    unsigned char *text;
+    size_t size;
+    json_error_t place;
+    json_t *json = NULL;
+    Error reason = {0};
+    bool ok = file_read(arena, path, CONFIG_BYTES, &text, &size, error);
+    if (ok) {
+        json = json_loadb((const char *)text, size, JSON_REJECT_DUPLICATES, &place);
+        ok = json || error_set(error, ERROR_INPUT, "%s:%d:%d: %s", path, place.line, place.column, place.text);
+    }
+    if (ok && !quant_config_from_json(json, config, &reason))
+        ok = error_set(error, ERROR_INPUT, "%s: %s", path, reason.message);
+    json_decref(json);
+    arena_free(arena);
+    return ok;
+}
+
+/* What was said on the command line goes before the file, and the file before the defaults. */
 static bool make_config(const Settings *settings, QuantConfig *config, Error *error) {
     *config = quant_config_default();
-    config->observer = observer_find(settings->method);
-    config->activation.bits = settings->bits;
-    config->weight.bits = settings->weight_bits;
-    config->weight.per_channel = !settings->per_tensor;
-    if (settings->bits > BITS_MOST || settings->weight_bits > BITS_MOST)
-        return error_set(error, ERROR_USAGE, "--bits and --weight-bits: integers have %d to %d bits",
-                         BITS_LEAST, BITS_MOST);
+    if (settings->config && !read_config(settings->config, config, error)) return false;
+    bool file = settings->config != NULL;
+    if (!file || settings_given(settings, "method")) config->observer = observer_find(settings->method);
+    if (!file || settings_given(settings, "bits")) config->activation.bits = settings->bits;
+    if (!file || settings_given(settings, "weight-bits")) config->weight.bits = settings->weight_bits;
+    if (settings->per_tensor || settings->per_channel) config->weight.per_channel = settings->per_channel;
     return true;
 }
 
@@ -57,7 +79,9 @@ static int command_calibrate(const Settings *settings, Error *error) {
     QuantConfig config;
     Model *model = make_config(settings, &config, error) ? model_load(path, error) : NULL;
     Dataset *data = NULL;
-    bool ok = model && model_expect(model, path, 1 << STAGE_FLOAT, "calibration begins with a float one", error) &&
+    const char *hint = "calibration begins with a float one";
+    bool ok = model && model_expect(model, path, 1 << STAGE_FLOAT, hint, error) &&
+              file_probe(settings->output, error) &&
               (data = dataset_open(settings->data, true, 0, error)) && model_fits(model, data, error) &&
               model_quantize(model, &config, error) && observe(model, data, settings, error) &&
               quant_freeze(model->quant, error); /* a net that cannot be frozen is refused here already */
@@ -73,7 +97,6 @@ static const OptionUse options[] = {
     TAKES("batch"),
     TAKES("images"),
     TAKES("method"),
-    TAKES("percentile"),
     TAKES("bits"),
     TAKES("weight-bits"),
     TAKES("per-tensor"),

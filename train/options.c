@@ -9,6 +9,8 @@
 
 #include "autograd/kernels/parallel.h"
 #include "optim/schedule.h"
+#include "quant/observer.h"
+#include "quant/qparams.h"
 #include "train/command.h"
 #include "train/text.h"
 
@@ -108,9 +110,7 @@ static const char *split_name(int i) {
 }
 
 static const char *method_name(int i) {
-    static const char *const names[] = {"minmax", "moving-average", "percentile", "entropy", "mse",
-                                        NULL};
-    return names[i];
+    return observer_list[i] ? observer_list[i]->name : NULL;
 }
 
 const Option option_list[] = {

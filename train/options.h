@@ -20,10 +20,10 @@
 typedef struct Settings {
     const char *model, *data, *output, *resume, *log, *config, *predictions;
     const char *schedule, *method, *split; /* one of the option's choices, as the table spells it */
-    double epochs, lr, momentum, weight_decay, gamma, percentile;
+    double epochs, lr, momentum, weight_decay, gamma;
     int batch, warmup, step_size, threads, limit, images, bits, weight_bits;
     uint64_t seed;
-    bool nesterov, per_tensor, per_channel, json, quiet, verbose, help;
+    bool nesterov, per_tensor, per_channel, json, quiet, help;
 
     char *const *arguments; /* [argument_count] what is not an option, in order */
     int argument_count;
