@@ -1,6 +1,7 @@
 /* The graph itself: nodes, parameters, the forward walk. Its text form is graph_text.c. */
 #include "nn/graph.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "nn/nearest.h"
@@ -37,8 +38,14 @@ Graph *graph_new(const char *name) {
     Arena *arena = arena_new();
     Graph *graph = arena_zeros(arena, sizeof *graph);
     graph->arena = arena;
-    strncpy(graph->name, name, NODE_NAME - 1);
+    graph_rename(graph, name);
     return graph;
+}
+
+void graph_rename(Graph *graph, const char *name) {
+    snprintf(graph->name, sizeof graph->name, "%s", name);
+    for (char *c = graph->name; *c; c++)
+        if (*c < ' ' || *c > '~') *c = '?';
 }
 
 void graph_free(Graph *graph) {

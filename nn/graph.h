@@ -62,6 +62,8 @@ char *graph_text(const Graph *graph, Arena *arena);
 Node *graph_add(Graph *graph, const char *name, const Layer *layer, const void *spec, int inputs,
                 const int in[], Error *error);
 Graph *graph_new(const char *name);
+/* Names come from files and their paths: cut to fit, and what is not printable ASCII becomes '?'. */
+void graph_rename(Graph *graph, const char *name);
 /* After the last node: one input, nothing unused. */
 bool graph_complete(const Graph *graph, Error *error);
 

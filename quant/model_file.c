@@ -338,13 +338,15 @@ Model *model_load(const char *path, Error *error) {
         const char *source = arena_text(arena, "%s: stair.net", path);
         graph = graph_parse(net, strlen(net), source, error);
     }
-    Model *model = graph ? model_new(graph, error) : NULL;
+    Error reason = {0};
+    Model *model = graph ? model_new(graph, &reason) : NULL;
     if (!model) {
+        if (reason.code) error_set(error, reason.code, "%s: %.500s", path, reason.message);
         arena_free(arena);
         return NULL;
     }
     const char *name = safetensors_meta(file, "stair.name");
-    snprintf(graph->name, sizeof graph->name, "%s", name ? name : "net");
+    graph_rename(graph, name ? name : "net");
     model->kept = arena;
     if (!read_model(model, file, stage, path, error)) {
         model_free(model);
