@@ -31,7 +31,7 @@ TESTS     := $(TEST_SRC:%.c=$(BUILD)/%)
 # these train: test-fast leaves them out
 SLOW      := $(BUILD)/tests/test_pipeline $(BUILD)/tests/test_docs
 
-SUBMAKE := $(MAKE) --no-print-directory -j$(shell nproc)
+SUBMAKE = $(MAKE) --no-print-directory $(if $(filter -j%,$(MAKEFLAGS)),,-j$(shell nproc))
 
 .PHONY: all deps demo test test-fast asan arrows bench clean help
 .SECONDARY:

@@ -63,7 +63,7 @@ char *graph_text(const Graph *graph, Arena *arena);
 Node *graph_add(Graph *graph, const char *name, const Layer *layer, const void *spec, int inputs,
                 const int in[], Error *error);
 Graph *graph_new(const char *name);
-/* A longer name is cut behind a whole letter of UTF-8: files take nothing else. */
+/* Names come from files and their paths: cut to fit, and what is not printable ASCII becomes '?'. */
 void graph_rename(Graph *graph, const char *name);
 /* After the last node: one input, nothing unused. If not, *at is the node to blame; NULL: none. */
 bool graph_complete(const Graph *graph, const Node **at, Error *error);

@@ -62,8 +62,8 @@ static int command_predict(const Settings *settings, Error *error) {
         for (int i = 1; ok && i < settings->argument_count; i++)
             ok = predict(engine, settings->arguments[i], logits, results, error);
         if (ok && results)
-            json_line(stdout, json_pack("{s:s, s:s, s:O}", "stage", stage_name(model->stage), "engine",
-                                        engine_name(engine), "images", results));
+            json_print(json_pack("{s:s, s:s, s:O}", "stage", stage_name(model->stage), "engine",
+                                        engine_name(engine), "images", results), error);
         arena_free(arena);
     }
     json_decref(results);

@@ -1,0 +1,509 @@
+/* The program misused: wrong words, wrong files, wrong surroundings. Every failure has its exit
+ * status, one line that names what is at fault, and leaves no file behind or changed. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "quant/model.h"
+#include "tests/program.h"
+#include "tests/scratch.h"
+
+/* One file of each stage, and the data they were made with. */
+static int setup(void **state) {
+    if (program_setup(state) != 0) return -1;
+    write_nets();
+    write_idx("data", 64, 32);
+    mkdir("folder", 0777);
+    return shell("set -e; for c in 'train --model tiny.net --data data --epochs 1 -o float.st' "
+                 "'calibrate float.st --data data -o calibrated.st' "
+                 "'finetune calibrated.st --data data --epochs 1 -o qat.st' "
+                 "'freeze qat.st -o frozen.st'; do \"$STAIR\" $c; done");
+}
+
+/* ---- words ---- */
+
+static void says_how_it_is_used(void **state) {
+    (void)state;
+    assert_int_equal(stair(" "), 2);
+    assert_memory_equal(printed.err, "usage: stair ", 13);
+    assert_string_equal(printed.out, "");
+    static const char *const helps[] = {"--help",   "-h",           "help",          "help train",
+                                        "train -h", "train --help", "bench x --help"};
+    for (size_t i = 0; i < sizeof helps / sizeof *helps; i++) {
+        must("%s", helps[i]);
+        assert_memory_equal(printed.out, "usage: stair ", 13);
+        assert_string_equal(printed.err, "");
+    }
+    must("--version");
+    assert_memory_equal(printed.out, "stair ", 6);
+}
+
+static void refuses_wrong_words(void **state) {
+    (void)state;
+    refused(2, "no command \"evla\"; did you mean eval?", "evla float.st");
+    refused(2, "no command \"zzzzzzz\"", "zzzzzzz");
+    refused(2, "did you mean freeze?", "help freze");
+    refused(2, "options come after the command", "--json eval float.st");
+    refused(2, "unknown option --limt; did you mean --limit?", "eval float.st --limt 3");
+    refused(2, "unknown option -x", "eval float.st -x");
+    refused(2, "--epochs belongs to train, finetune", "eval float.st --epochs 3");
+    refused(2, "--limit needs a value", "eval float.st --limit");
+    refused(2, "--json takes no value", "eval float.st --json=1");
+    refused(2, "eval needs IN", "eval");
+    refused(2, "argument 1 is empty", "eval ''");
+    refused(2, "unexpected argument \"b\"", "eval a b");
+    refused(2, "freeze needs --output OUT", "freeze qat.st");
+    refused(2, "train needs --model", "train -o x.st");
+    refused(2, "IN or --resume FILE", "finetune -o x.st");
+    refused(2, "IN or --resume FILE", "finetune calibrated.st --resume qat.st -o x.st");
+    refused(2, "expected train or infer", "bench fly float.st");
+    refused(2, "IN or --model NAME", "bench infer");
+    refused(2, "predict needs IN IMAGE", "predict float.st");
+    refused(2, "--per-tensor contradicts --per-channel",
+            "calibrate float.st --per-tensor --per-channel -o x.st");
+    refused(2, "unknown model 'mlpp', did you mean 'mlp'", "train --model mlpp -o x.st");
+    must("eval float.st --data nowhere --data data --limit 5 --limit 3"); /* the last wins */
+    assert_non_null(strstr(printed.out, "of 3 correct"));
+    assert_false(file_exists("x.st"));
+}
+
+static void refuses_wrong_values(void **state) {
+    (void)state;
+    static const char *const numbers[] = {"12x", "nan",  "inf",  "-1",  "1,5",
+                                          "''",  "0x10", "1e99", "' 1'"};
+    static const char *const options[] = {"epochs", "lr",      "batch", "seed",
+                                          "warmup", "threads", "limit"};
+    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++)
+        for (size_t k = 0; k < sizeof options / sizeof *options; k++) {
+            char fragment[32];
+            snprintf(fragment, sizeof fragment, "--%s takes a ", options[k]);
+            refused(2, fragment, "train --model tiny.net --data data --%s %s -o x.st", options[k],
+                    numbers[i]);
+        }
+    refused(2, "--threads takes a whole number from 1 to", "eval float.st --threads 0");
+    refused(2, "--threads takes a whole number from 1 to", "eval float.st --threads 99999999999");
+    refused(2, "--bits takes a whole number from 2 to 8", "calibrate float.st --bits 9 -o x.st");
+    refused(2, "--weight-bits takes", "calibrate float.st --weight-bits 1 -o x.st");
+    refused(2, "--split takes test or train", "eval float.st --split validation");
+    refused(2, "--schedule takes cosine, step or constant", "train --schedule linear");
+    assert_false(file_exists("x.st"));
+}
+
+/* What is offered works: each method that the help names calibrates. */
+static void offers_what_works(void **state) {
+    (void)state;
+    must("calibrate --help");
+    const char *methods = strstr(printed.out, "--method NAME");
+    assert_non_null(methods);
+    char list[160];
+    snprintf(list, sizeof list, "%s", methods);
+    static const char *const names[] = {"minmax", "moving-average", "percentile", "entropy", "mse"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        int status = stair("calibrate float.st --data data --method %s -o method.st", names[i]);
+        assert_int_equal(status, strstr(list, names[i]) ? 0 : 2);
+    }
+}
+
+/* ---- files that come in ---- */
+
+static void refuses_what_is_no_model(void **state) {
+    (void)state;
+    assert_int_equal(mkfifo("fifo", 0666), 0);
+    assert_int_equal(symlink("loop", "loop"), 0);
+    file_text("empty.st", "");
+    file_put("picture.st", "\x89PNG\r\n\x1a\n........", 16);
+    file_put("pickle.st", "\x80\x02}q\x01.........", 14);
+    file_put("archive.st", "PK\3\4............", 16);
+    static const struct {
+        int status;
+        const char *name, *reason;
+    } files[] = {
+        {1, "missing.st", "No such file or directory"},
+        {1, "folder", "not a regular file"},
+        {1, "fifo", "not a regular file"},
+        {1, "loop", "Too many levels of symbolic links"},
+        {1, "/dev/null", "not a regular file"},
+        {1, "float.st/x", "Not a directory"},
+        {3, "empty.st", "too short"},
+        {3, "picture.st", "this is a PNG image"},
+        {3, "pickle.st", "pickle"},
+        {3, "archive.st", "archive"},
+        {3, "tiny.net", "header"},
+    };
+    static const char *const commands[] = {"eval %s", "freeze %s -o x.st", "inspect %s --json",
+                                           "train --resume %s"};
+    for (size_t i = 0; i < sizeof files / sizeof *files; i++)
+        for (size_t k = 0; k < sizeof commands / sizeof *commands; k++) {
+            char line[64], fragment[64];
+            snprintf(line, sizeof line, commands[k], files[i].name);
+            snprintf(fragment, sizeof fragment, "stair: %s: ", files[i].name);
+            refused(files[i].status, files[i].reason, "%s", line);
+            assert_memory_equal(printed.err, fragment, strlen(fragment));
+        }
+    refused(1, "File name too long", "eval $(printf '%%0300d' 7)");
+    refused(1, "File name too long", "eval $(printf '%%05000d' 7)");
+    assert_false(file_exists("x.st"));
+}
+
+/* What `stair inspect` does with a file, in this process: fast enough for every byte. */
+static ErrorCode open_model(const char *path, Error *error) {
+    *error = (Error){0};
+    Model *model = model_load(path, error);
+    if (model && model->stage != STAGE_FLOAT) program_free(model_program(model, error));
+    model_free(model);
+    return error->code;
+}
+
+/* What is wrong with a damaged file, if anything is, is told by name. The program itself is shown
+ * some of them. */
+static void check_damaged(const char *path, bool may_be_sound, bool show, const char *bytes,
+                          size_t size) {
+    Error error;
+    ErrorCode code = open_model(path, &error);
+    bool sound = may_be_sound && code == ERROR_NONE;
+    if (!sound && (code != ERROR_INPUT || !strstr(error.message, path)))
+        fail_msg("%zu bytes: %d, %s", size, code, error.message);
+    if (!show) return;
+    file_put("damaged.st", bytes, size);
+    if (sound)
+        must("inspect damaged.st");
+    else
+        refused(3, "damaged.st: ", "inspect damaged.st --json");
+}
+
+/* Flips a bit of every byte, then cuts the file to every length. The copy lies in memory: a disk
+ * would make minutes of it. */
+static void survives_damage(const char *original) {
+    enum { SHOWN = 211 /* a prime, to meet every kind of byte */ };
+    size_t size;
+    char *bytes = file_bytes(original, &size), path[64];
+    int file = memfd_create("damaged", MFD_CLOEXEC);
+    assert_true(file >= 0 && write(file, bytes, size) == (ssize_t)size);
+    snprintf(path, sizeof path, "/proc/self/fd/%d", file);
+    for (size_t at = 0; at < size; at++) {
+        bytes[at] ^= 1 << at % 8;
+        assert_int_equal(pwrite(file, bytes + at, 1, (off_t)at), 1);
+        check_damaged(path, true, at % SHOWN == 0, bytes, size);
+        bytes[at] ^= 1 << at % 8;
+        assert_int_equal(pwrite(file, bytes + at, 1, (off_t)at), 1);
+    }
+    for (size_t cut = size; cut-- > 0;) {
+        assert_int_equal(ftruncate(file, (off_t)cut), 0);
+        check_damaged(path, false, cut % SHOWN == 0, bytes, cut);
+    }
+    close(file);
+    free(bytes);
+}
+
+static void survives_damaged_files(void **state) {
+    (void)state;
+    survives_damage("float.st");
+    survives_damage("qat.st");
+    survives_damage("frozen.st");
+}
+
+static void refuses_stages_that_make_no_sense(void **state) {
+    (void)state;
+    static const struct {
+        const char *command, *advice;
+    } trials[] = {
+        {"freeze float.st -o x.st", "stage float; calibrate it first: stair calibrate"},
+        {"finetune float.st -o x.st", "stage float; calibrate it first: stair calibrate"},
+        {"verify float.st --data data", "stage float; calibrate it first: stair calibrate"},
+        {"calibrate qat.st --data data -o x.st", "calibration begins with a float"},
+        {"calibrate frozen.st --data data -o x.st", "calibration begins with a float"},
+        {"finetune frozen.st --data data -o x.st", "take the file that was frozen"},
+        {"train --resume calibrated.st", "it has no training to resume"},
+        {"train --resume qat.st", "to go on with it: stair finetune --resume"},
+        {"train --resume frozen.st", "it has no training to resume"},
+        {"finetune --resume float.st", "calibrate it first"},
+        {"finetune --resume calibrated.st", "it has no fine-tuning to resume"},
+        {"finetune --resume frozen.st", "take the file that was frozen"},
+        {"bench train frozen.st", "a frozen net cannot be trained"},
+    };
+    for (size_t i = 0; i < sizeof trials / sizeof *trials; i++)
+        refused(3, trials[i].advice, "%s", trials[i].command);
+    assert_false(file_exists("x.st"));
+}
+
+/* ---- files that go out ---- */
+
+static void refuses_wrong_outputs(void **state) {
+    (void)state;
+    static const char *const commands[] = {
+        "train --model tiny.net --data data --epochs 1 --log never.jsonl -o",
+        "train --resume float.st --epochs 2 -o",
+        "calibrate float.st --data data -o",
+        "finetune calibrated.st --data data -o",
+        "freeze qat.st -o",
+        "eval float.st --data data --predictions",
+    };
+    for (size_t i = 0; i < sizeof commands / sizeof *commands; i++) {
+        refused(1, "no/x.st: cannot open its folder: No such file", "%s no/x.st", commands[i]);
+        refused(1, "folder: not a regular file", "%s folder", commands[i]);
+        refused(1, "folder/: ", "%s folder/", commands[i]);
+        refused(1, "/dev/full: not a regular file", "%s /dev/full", commands[i]);
+        refused(1, "/proc/x.st: ", "%s /proc/x.st", commands[i]);
+    }
+    assert_false(file_exists("never.jsonl")); /* refused before anything was done */
+    refused(1, "no/l.jsonl: No such file",
+            "train --model tiny.net --data data --log no/l.jsonl -o x.st");
+
+    static const char *const in_and_out[] = {
+        "freeze qat.st -o qat.st",
+        "freeze qat.st -o ./qat.st",
+        "calibrate float.st -o float.st",
+        "finetune calibrated.st -o ../$(basename \"$PWD\")/calibrated.st",
+        "train --model tiny.net -o tiny.net",
+        "train --resume float.st --log float.st",
+        "eval float.st --predictions float.st",
+        "calibrate float.st --config tiny.net -o tiny.net",
+    };
+    for (size_t i = 0; i < sizeof in_and_out / sizeof *in_and_out; i++)
+        refused(2, "is input and output; name another output", "%s", in_and_out[i]);
+    must("train --model mlp --epochs 0 --limit 10 -o mlp"); /* a net of the zoo is no file */
+    must("train --model mlp --epochs 0 --limit 10 -o mlp");
+    refused(2, "y.st would be written twice", "train --model tiny.net --log y.st -o y.st");
+    assert_false(file_exists("x.st") || file_exists("y.st"));
+    must("eval float.st --data data"); /* it is still there */
+}
+
+/* ---- data ---- */
+
+/* Trains with broken/NAME made of these bytes; puts the sound file back. */
+static void refused_data(const char *name, const void *bytes, size_t size, const char *reason) {
+    char path[64];
+    size_t sound_size;
+    snprintf(path, sizeof path, "broken/%s", name);
+    char *sound = file_bytes(path, &sound_size);
+    file_put(path, bytes, size);
+    refused(3, path, "train --model tiny.net --data broken -o x.st");
+    assert_non_null(strstr(printed.err, reason));
+    assert_false(file_exists("x.st"));
+    file_put(path, sound, sound_size);
+    free(sound);
+}
+
+static void refuses_broken_data(void **state) {
+    (void)state;
+    const char *images = "train-images-idx3-ubyte", *labels = "train-labels-idx1-ubyte";
+    size_t size;
+    write_idx("broken", 64, 32);
+    char *bytes = file_bytes("broken/train-images-idx3-ubyte", &size);
+    refused_data(images, "", 0, "is empty");
+    refused_data(images, bytes, size - 1, "is too short");
+    refused_data(images, "not an IDX file", 15, "is not an IDX file");
+    refused_data(labels, bytes, size, "which is a file of images");
+    bytes[7] ^= 1; /* one image less, or more, than labels */
+    refused_data(images, bytes, size, "is too");
+    refused_data(images, bytes, size - IDX_SIDE * IDX_SIDE, "is too");
+    free(bytes);
+
+    bytes = file_bytes("broken/train-labels-idx1-ubyte", &size);
+    bytes[8 + 5] = 4;
+    char path[64] = "broken/train-labels-idx1-ubyte";
+    file_put(path, bytes, size);
+    refused(3, "broken/train-images-idx3-ubyte: image 5 has label 4, tiny.net has outputs 0 to 3",
+            "train --model tiny.net --data broken -o x.st");
+    must("train --model tiny.net --data broken --limit 5 --epochs 1 -o five.st"); /* it is not used
+                                                                                   */
+    bytes[8 + 5] = 0;
+    file_put(path, bytes, size);
+    bytes[7]--;
+    refused_data("train-labels-idx1-ubyte", bytes, size - 1, "has 63 labels");
+    free(bytes);
+
+    refused(3, "has images of 1x12x12, mlp takes 1x28x28", "train --model mlp --data data -o x.st");
+    refused(1, "folder: has no data set; tried", "eval float.st --data folder");
+    refused(1, "nowhere: No such file", "eval float.st --data nowhere");
+    refused(1, "tiny.net: is not a folder", "eval float.st --data tiny.net");
+    assert_int_equal(shell("mkdir zipped; gzip -c data/t10k-images-idx3-ubyte | head -c 900 "
+                           ">zipped/t10k-images-idx3-ubyte.gz; cp data/t10k-labels* zipped"),
+                     0);
+    refused(3, "zipped/t10k-images-idx3-ubyte.gz", "eval float.st --data zipped");
+    assert_false(file_exists("x.st"));
+}
+
+static void refuses_broken_nets(void **state) {
+    (void)state;
+    static const struct {
+        const char *text, *place;
+    } nets[] = {
+        {"", "wrong.net:"},
+        {"x = input shape=1x12x12\ny = cov2d x out=3 kernel=3\n",
+         "wrong.net:2:5: unknown layer 'cov2d', "
+         "did you mean 'conv2d'?"},
+        {"x = input shape=1x12x12\ny = conv2d x out=3 kernel=30\n", "wrong.net:2:"},
+        {"x = input shape=1x12x12\n\n# here\ny = relu z\n", "wrong.net:4:10: "},
+        {"x = input shape=1x12x12\nx = relu x\n", "wrong.net:2:1: "},
+        {"x = input shape=1x12x12\ny = linear x out=4 colour=red\n", "wrong.net:2:20: "},
+        {"x = input shape=0x12x12\n", "wrong.net:1:"},
+        {"x = input shape=1x12x12\ny = linear x\n", "wrong.net:2:"},
+        {"hello", "wrong.net:1:"},
+    };
+    for (size_t i = 0; i < sizeof nets / sizeof *nets; i++) {
+        file_text("wrong.net", nets[i].text);
+        refused(3, nets[i].place, "train --model wrong.net --data data -o x.st");
+    }
+    refused(1, "missing.net: No such file", "train --model missing.net -o x.st");
+    refused(1, "folder.net: not a regular file",
+            "train --model $(mkdir -p folder.net; echo folder.net) -o x.st");
+    assert_false(file_exists("x.st"));
+    file_text("other.net", "\xef\xbb\xbfx = input shape=1x12x12\r\n\r\n# a comment\r\n"
+                           "\tf = flatten x\r\ny = linear f out=4");
+    must("train --model other.net --data data --epochs 1 -o other.st");
+}
+
+/* Names of files come from anywhere; a checkpoint holds UTF-8, and a terminal is spared. */
+static void takes_any_name(void **state) {
+    (void)state;
+    static const char *const names[] = {"\xff\xfe", "\033[1m", "new\nline", " blank ",
+                                        "Z\xc3\xbcrich"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        char net[64], folder[64];
+        snprintf(net, sizeof net, "%s.net", names[i]);
+        snprintf(folder, sizeof folder, "%s.data", names[i]);
+        file_text(net, "x = input shape=1x12x12\nf = flatten x\ny = linear f out=4\n");
+        write_idx(folder, 16, 16);
+        must("train --model '%s' --data '%s' --epochs 1 -o '%s.st'", net, folder, names[i]);
+        must("inspect '%s.st' --json", names[i]);
+        json_decref(printed_json());
+        must("inspect '%s.st'", names[i]);
+        assert_null(strchr(printed.out, '\033'));
+        must("train --resume '%s.st' --epochs 2 --data '%s'", names[i], folder);
+        assert_int_equal(stair("eval '%s.none'", names[i]), 1);
+        assert_null(strchr(printed.err, '\033'));
+    }
+    file_text("\xc3\xa4\xc3\xa4\xc3\xa4\xc3\xa4\xc3\xa4\xc3\xa4\xc3\xa4\xc3\xa4\xc3\xa4\xc3\xa4"
+              "a-long-name-cut-after-sixty-three-bytes-amid-\xc3\xa4.net",
+              "x = input shape=1x12x12\nf = flatten x\ny = linear f out=4\n");
+    must("train --model *amid*.net --data data --epochs 1 -o long.st");
+    must("inspect long.st --json");
+}
+
+/* ---- surroundings ---- */
+
+static void surroundings_do_not_matter(void **state) {
+    (void)state;
+    must("train --model tiny.net --data data --epochs 1 -o plain.st");
+    must("eval plain.st --data data --predictions plain.csv --json");
+    static const char *const trials[] = {
+        "LC_ALL=de_DE.UTF-8 LANG=de_DE.UTF-8 %s",
+        "OPENBLAS_NUM_THREADS=junk %s",
+        "OPENBLAS_NUM_THREADS=0 OMP_NUM_THREADS=-7 %s",
+        "TZ=junk env -u HOME -u TERM %s",
+        "env -i STAIR=\"$STAIR\" %s",
+        "%s <&-",
+        "%s >&-",
+        "%s 2>&-",
+        "%s <&- >&- 2>&-",
+        "%s 2>/dev/full",
+    };
+    const char *train = "\"$STAIR\" train --model tiny.net --data data --epochs 1 -o here.st";
+    const char *eval = "\"$STAIR\" eval here.st --data data --predictions here.csv --json";
+    for (size_t i = 0; i < sizeof trials / sizeof *trials; i++) {
+        char line[512];
+        unlink("here.st");
+        snprintf(line, sizeof line, trials[i], train);
+        if (shell("%s", line)) fail_msg("%s: %s", line, printed.err);
+        assert_true(same_bytes("plain.st", "here.st"));
+        snprintf(line, sizeof line, trials[i], eval);
+        if (shell("%s", line)) fail_msg("%s: %s", line, printed.err);
+        assert_true(same_bytes("plain.csv", "here.csv"));
+    }
+}
+
+static void results_that_cannot_be_written_are_a_failure(void **state) {
+    (void)state;
+    static const char *const commands[] = {
+        "--help",
+        "--version",
+        "help train",
+        "eval float.st --data data",
+        "inspect qat.st",
+        "inspect qat.st --json",
+        "verify qat.st --data data --json",
+        "eval float.st --data data --json",
+    };
+    for (size_t i = 0; i < sizeof commands / sizeof *commands; i++)
+        refused(1, "standard output: ", "%s >/dev/full", commands[i]);
+    /* the reader leaves: it may end by SIGPIPE, but says nothing */
+    assert_int_equal(shell("\"$STAIR\" inspect qat.st | head -n 1"), 0);
+    assert_non_null(strstr(printed.out, "stage qat"));
+    assert_string_equal(printed.err, "");
+    /* who trains goes on when nobody listens */
+    assert_int_equal(shell("(\"$STAIR\" train --model tiny.net --data data --epochs 3 -o heard.st; "
+                           "echo $? >status) 2>&1 | true; grep -qx 0 status"),
+                     0);
+}
+
+/* A limit on the size of files stands for the full disk: write fails the same way. */
+static void a_full_disk_leaves_the_old_file(void **state) {
+    (void)state;
+    must("train --model tiny.net --data data --epochs 1 -o old.st");
+    must("train --model tiny.net --data data --epochs 1 -o copy.st");
+    static const char *const commands[] = {
+        "train --model tiny.net --data data --epochs 2 -q",
+        "calibrate float.st --data data -q",
+        "finetune calibrated.st --data data -q",
+        "freeze qat.st",
+    };
+    for (size_t i = 0; i < sizeof commands / sizeof *commands; i++) {
+        assert_int_equal(shell("ulimit -f 1; exec \"$STAIR\" %s -o old.st", commands[i]), 1);
+        assert_string_equal(printed.err, "stair: old.st: File too large\n");
+        assert_int_equal(shell("ulimit -f 1; exec \"$STAIR\" %s -o x.st", commands[i]), 1);
+        assert_true(same_bytes("old.st", "copy.st"));
+        assert_false(file_exists("x.st"));
+        assert_no_temporaries();
+    }
+    assert_int_equal(
+        shell("ulimit -f 1; exec \"$STAIR\" eval float.st --data data --predictions x.csv"), 1);
+    assert_false(file_exists("x.csv"));
+    assert_no_temporaries();
+}
+
+/* Killed at any moment, what lies under the output's name is the last whole file. */
+static void a_killed_run_leaves_a_whole_file(void **state) {
+    (void)state;
+    write_idx("many", 512, 16);
+    must("train --model tiny.net --data many --epochs 1 -o killed.st");
+    for (int i = 0; i < 10; i++) {
+        pid_t pid = stair_start("train --model tiny.net --data many --epochs 1000 -o killed.st");
+        usleep((useconds_t)(20000 + 3001 * i));
+        kill(pid, SIGKILL);
+        assert_int_equal(stair_finish(pid), 128 + SIGKILL);
+        must("eval killed.st --data many");
+    }
+    must("train --model tiny.net --data many --epochs 1 -o killed.st");
+    assert_no_temporaries(); /* what the killed ones left was removed by the next save */
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(says_how_it_is_used),
+        cmocka_unit_test(refuses_wrong_words),
+        cmocka_unit_test(refuses_wrong_values),
+        cmocka_unit_test(offers_what_works),
+        cmocka_unit_test(refuses_what_is_no_model),
+        cmocka_unit_test(survives_damaged_files),
+        cmocka_unit_test(refuses_stages_that_make_no_sense),
+        cmocka_unit_test(refuses_wrong_outputs),
+        cmocka_unit_test(refuses_broken_data),
+        cmocka_unit_test(refuses_broken_nets),
+        cmocka_unit_test(takes_any_name),
+        cmocka_unit_test(surroundings_do_not_matter),
+        cmocka_unit_test(results_that_cannot_be_written_are_a_failure),
+        cmocka_unit_test(a_full_disk_leaves_the_old_file),
+        cmocka_unit_test(a_killed_run_leaves_a_whole_file),
+    };
+    return cmocka_run_group_tests(tests, setup, program_teardown);
+}
