@@ -28,8 +28,8 @@ TRAIN_OBJ := $(TRAIN_SRC:%.c=$(BUILD)/%.o)
 TEST_OBJ  := $(filter-out $(BUILD)/train/main.o,$(TRAIN_OBJ)) \
              $(patsubst %.c,$(BUILD)/%.o,$(filter-out $(TEST_SRC),$(wildcard tests/*.c)))
 TESTS     := $(TEST_SRC:%.c=$(BUILD)/%)
-# these train: test-fast leaves them out
-SLOW      := $(BUILD)/tests/test_pipeline $(BUILD)/tests/test_docs
+# these run the whole program: test-fast leaves them out
+SLOW      := $(addprefix $(BUILD)/tests/test_,pipeline resume docs cli inputs)
 
 SUBMAKE = $(MAKE) --no-print-directory $(if $(filter -j%,$(MAKEFLAGS)),,-j$(shell nproc))
 

@@ -256,3 +256,35 @@ void write_nets(void) {
                               "drop  = dropout flat p=0.25\n"
                               "fc    = linear drop out=4\n");
 }
+
+/* ---- results ---- */
+
+double member_number(const json_t *object, const char *key) {
+    const json_t *value = json_object_get(object, key);
+    assert_true(json_is_number(value));
+    return json_number_value(value);
+}
+
+const char *member_text(const json_t *object, const char *key) {
+    const json_t *value = json_object_get(object, key);
+    assert_true(json_is_string(value));
+    return json_string_value(value);
+}
+
+void must_verify(const char *file) {
+    must("verify %s --data data --json", file);
+    json_t *json = printed_json(), *layer;
+    assert_keys(json, "images codes mismatched_codes max_difference argmax_differs layers");
+    assert_true(member_number(json, "images") == 64 && member_number(json, "mismatched_codes") == 0);
+    assert_true(member_number(json, "max_difference") == 0 && member_number(json, "argmax_differs") == 0);
+    double codes = 0;
+    size_t i;
+    json_array_foreach(json_object_get(json, "layers"), i, layer) {
+        assert_keys(layer, "name codes mismatched_codes max_difference");
+        codes += member_number(layer, "codes");
+    }
+    assert_true(codes > 0 && codes == member_number(json, "codes"));
+    json_decref(json);
+    must("verify %s --data data --limit 3", file);
+    assert_non_null(strstr(printed.out, "predictions that differ: 0 of 3"));
+}

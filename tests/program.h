@@ -40,6 +40,12 @@ json_t *printed_json(void);
 /* The object has these members, in this order: "stage engine images". */
 void assert_keys(const json_t *object, const char *keys);
 
+/* Members of an object, which must be there and of that kind. */
+double member_number(const json_t *object, const char *key);
+const char *member_text(const json_t *object, const char *key);
+/* `stair verify FILE --data data` finds no code that differs, and says so in every number. */
+void must_verify(const char *file);
+
 /* Whole files: a text owned by the caller (NULL if there is none), and comparisons. */
 char *file_bytes(const char *path, size_t *size);
 void file_put(const char *path, const void *data, size_t size);
