@@ -192,8 +192,8 @@ def make_cases():
                    padding=[1, 0, 1], dilation=[1, 2, 1], output_padding=[1, 0, 2])
 
 
-def write(path, tensors):
-    header, payload = {}, b""
+def write(path, tensors, metadata=None):
+    header, payload = {"__metadata__": metadata} if metadata else {}, b""
     for name in sorted(tensors):
         values = tensors[name].reshape(-1).tolist()
         integer = not tensors[name].is_floating_point()
