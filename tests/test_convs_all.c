@@ -10,6 +10,7 @@
 
 #include <cmocka.h>
 
+#include "autograd/kernels/parallel.h"
 #include "nn/graph.h"
 #include "nn/safetensors.h"
 #include "quant/fold.h"
@@ -214,6 +215,44 @@ static void test_simulation_is_the_float_net(void **state) {
     golden_free(&g);
 }
 
+/* --- threads --- */
+
+/* Results and gradients of a transposed convolution over several chunks of samples, one after the other. */
+static size_t run_step(float *results) {
+    Tape *tape = tape_new(true);
+    Rng rng = rng_stream(5, RNG_TEST, 0);
+    ConvTransposeSpec spec = {.window = window_identity(), .output_padding = {0, 1, 0}, .groups = 2};
+    spec.window.kernel[1] = 3, spec.window.kernel[2] = 2, spec.window.stride[1] = 2;
+    Tensor *in[3] = {sample_leaf(tape->arena, &rng, SHAPE(5 * CHUNK + 3, 4, 9, 8), 1),
+                     sample_leaf(tape->arena, &rng, SHAPE(4, 3, 3, 2), 1),
+                     sample_leaf(tape->arena, &rng, SHAPE(6), 1)};
+    Tensor *y = op_conv_transpose(tape, in[0], in[1], in[2], &spec);
+    float *g = tensor_grad(tape->arena, y);
+    for (size_t i = 0; i < y->count; i++) g[i] = rng_normal(&rng);
+    for (int i = 0; i < 3; i++) tensor_grad(tape->arena, in[i]);
+    tape->entries[0].op->backward(&tape->entries[0]);
+    size_t used = y->count;
+    memcpy(results, y->data, sizeof(float) * used);
+    for (int i = 0; i < 3; used += in[i++]->count)
+        memcpy(results + used, in[i]->grad, sizeof(float) * in[i]->count);
+    tape_free(tape);
+    return used;
+}
+
+static void test_same_bits(void **state) {
+    (void)state;
+    static const int threads[] = {1, 2, 7};
+    enum { MOST = 100000 };
+    static float results[3][MOST];
+    for (int t = 0; t < 3; t++) {
+        restart_pool(threads[t]);
+        size_t count = run_step(results[t]);
+        assert_in_range(count, 1, MOST);
+        assert_true(floats_finite(results[t], count));
+        assert_memory_equal(results[t], results[0], sizeof(float) * count);
+    }
+}
+
 /* --- text and sizes --- */
 
 static void test_sizes(void **state) {
@@ -295,6 +334,7 @@ int main(void) {
         TEST(test_simulation_is_the_float_net, "2d"),
         TEST(test_simulation_is_the_float_net, "3d"),
         cmocka_unit_test(test_transposed_channels),
+        cmocka_unit_test(test_same_bits),
         cmocka_unit_test(test_sizes),
         cmocka_unit_test(test_refusals),
         cmocka_unit_test(test_init),

@@ -187,6 +187,7 @@ def make_cases():
     conv_transpose("1d", [2, 3, 5], 4, 3, stride=2, padding=1, output_padding=1)
     conv_transpose("1d_dilation", [1, 2, 6], 2, 4, dilation=3, bias=False)
     conv_transpose("1d_groups", [2, 4, 4], 6, 3, groups=2)
+    conv_transpose("1d_pointwise_output_padding", [2, 2, 3], 3, 1, dilation=2, output_padding=1)
     conv_transpose("3d", [1, 2, 2, 3, 2], 3, [2, 3, 2])
     conv_transpose("3d_everything", [2, 4, 2, 3, 2], 2, [3, 1, 2], groups=2, stride=[2, 1, 3],
                    padding=[1, 0, 1], dilation=[1, 2, 1], output_padding=[1, 0, 2])
