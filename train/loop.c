@@ -95,7 +95,7 @@ static bool open_log(Loop *loop, Error *error) {
 static bool loop_start(Loop *loop, Error *error) {
     TrainRun *run = loop->run;
     const Settings *s = run->settings;
-    if (!file_probe(run->output, error) || !open_log(loop, error)) return false;
+    if ((run->output && !file_probe(run->output, error)) || !open_log(loop, error)) return false;
     loop->loader = loader_new(run->train, &run->model->pixels, s->batch, s->seed, true, error);
     if (!loop->loader) return false;
     loop->tape = tape_new(true);
@@ -193,6 +193,7 @@ static bool loop_step(Loop *loop, Error *error) {
 
 static bool save(Loop *loop, Error *error) {
     TrainRun *run = loop->run;
+    if (!run->output) return true;
     json_decref(run->model->training);
     run->model->training =
         recipe_to_json(run->kind, run->settings, &run->position, run->data_crc, run->origin);
@@ -248,6 +249,7 @@ static bool end_epoch(Loop *loop, Error *error) {
 static int stop(Loop *loop, int signal, Error *error) {
     progress_finish(&loop->progress);
     if (!save(loop, error)) return error->code;
+    if (!loop->run->output) return 128 + signal;
     fprintf(stderr, "stair: stopped at step %lld of %lld; to go on: stair %s --resume %s\n",
             (long long)loop->run->position.step, (long long)loop->plan.steps, loop->run->kind,
             loop->run->output);
