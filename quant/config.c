@@ -25,9 +25,6 @@ LayerConfig *quant_config_node(QuantConfig *config, const char *node) {
 bool activation_check(const QuantSpec *spec, Error *error) {
     if (spec->per_channel)
         return error_set(error, ERROR_INPUT, "activations have one scale, not one per channel");
-    if (spec->full_range && !(spec->is_signed && spec->symmetric))
-        return error_set(error, ERROR_INPUT,
-                         "full_range is a word about signed and symmetric codes");
     if (spec->amax > 0 && !spec->symmetric)
         return error_set(error, ERROR_INPUT,
                          "amax is the range of symmetric codes; affine ones have two ends");

@@ -59,7 +59,7 @@ bool quant_switch(QuantNet *net, const char *name, bool quantized, Error *error)
                          q->into->name);
     if (!q->rule->owns_range)
         return error_set(error, ERROR_INPUT,
-                         "%s: a %s passes on the codes of its input: name the layer before it",
+                         "%s: %s layers pass on the codes of their input: name the layer before",
                          name, node->layer->name);
     q->is_float = !quantized;
     quant_assign(net);
@@ -99,7 +99,8 @@ char *quant_floats(const QuantNet *net, Arena *arena) {
 
 static char *spec_text(const QuantSpec *spec, Arena *arena) {
     return arena_text(arena, "%dbit %s%s %s", spec->bits, spec->is_signed ? "signed" : "unsigned",
-                      spec->full_range ? " full" : "", spec->symmetric ? "symmetric" : "affine");
+                      spec->full_range && spec->is_signed && spec->symmetric ? " full" : "",
+                      spec->symmetric ? "symmetric" : "affine");
 }
 
 static void add_line(char **text, Arena *arena, const char *name, const char *what,

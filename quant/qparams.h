@@ -17,7 +17,7 @@ typedef struct QuantSpec {
     bool is_signed;   /* codes around zero, or from zero up */
     bool symmetric;   /* Z = 0 */
     bool per_channel; /* one scale for each output channel */
-    bool full_range;  /* signed and symmetric: the lowest code, -2^(b-1), too */
+    bool full_range;  /* signed and symmetric: the lowest code, -2^(b-1), too; all others have it */
     float amax;       /* > 0: the range is [-amax, amax], whatever was seen; 0: it is observed */
     float scale_amax; /* > 0: multiplies the range; 0: as 1 */
     const struct Method *method; /* of choosing the range; NULL: the net's */

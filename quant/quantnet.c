@@ -108,11 +108,11 @@ static bool check_word(const LayerConfig *word, const QNode *q, Error *error) {
         return error_set(error, ERROR_INPUT, "%s: it is a part of %s: configure that", name, q->into->name);
     if (!q->rule->owns_range && !has_rule(q->node, "fold"))
         return error_set(error, ERROR_INPUT,
-                         "%s: a %s passes on the codes of its input and has none of its own: configure the layer "
-                         "before it",
+                         "%s: %s layers pass on the codes of their input and have none of their own: configure the "
+                         "layer before",
                          name, kind);
     if (word->weight.given && !has_rule(q->node, "weighted"))
-        return error_set(error, ERROR_INPUT, "%s: a %s has no weights to quantize", name, kind);
+        return error_set(error, ERROR_INPUT, "%s: %s layers have no weights to quantize", name, kind);
     return true;
 }
 

@@ -24,7 +24,7 @@ static bool test_accuracy(Model *model, const Work *work, double *accuracy, Erro
     bool ok =
         engine && evaluate(engine, work->test, work->settings.batch, NULL, NULL, &result, error);
     engine_close(engine);
-    *accuracy = result.accuracy;
+    *accuracy = sweep_accuracy(result.accuracy);
     return ok;
 }
 

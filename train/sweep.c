@@ -18,6 +18,12 @@ const SweepCell *sweep_find(const Sweep *sweep, int bits, int weight_bits, int s
     return NULL;
 }
 
+double sweep_accuracy(double accuracy) {
+    char text[32];
+    snprintf(text, sizeof text, "%.9g", accuracy);
+    return strtod(text, NULL);
+}
+
 Spread sweep_spread(const Sweep *sweep, int bits, int weight_bits, bool finetuned) {
     Spread s = {.least = INFINITY, .most = -INFINITY};
     double squares = 0; /* of the distances from the running mean (Welford) */

@@ -10,7 +10,8 @@ enum { SWEEP_CELLS = 4096 };
 
 typedef struct SweepCell {
     int bits, weight_bits, seed;
-    double calibrated, finetuned; /* test accuracy; finetuned is NAN without fine-tuning */
+    double calibrated, finetuned; /* test accuracy, as sweep_accuracy has it; finetuned is NAN
+                                     without fine-tuning */
 } SweepCell;
 
 typedef struct Sweep {
@@ -21,6 +22,10 @@ typedef struct Sweep {
     int cells;
     SweepCell *cell; /* [SWEEP_CELLS] */
 } Sweep;
+
+/* The accuracy with the nine digits that a file keeps: a table does not depend on whether its cells
+ * were read. */
+double sweep_accuracy(double accuracy);
 
 /* A column of the table: what the seeds of one pair of bit widths gave. */
 typedef struct Spread {
