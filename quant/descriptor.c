@@ -188,7 +188,7 @@ bool descriptor_spec(const QuantDescriptor *d, QuantSpec *spec, Error *error) {
     if (d->learn_amax)
         return error_set(
             error, ERROR_INPUT,
-            "learn_amax: fine-tuning follows ranges by moving average, it learns none");
+            "learn_amax: how ranges move while fine-tuning is said there, for the whole net");
     if (!d->fake_quant)
         return error_set(error, ERROR_INPUT,
                          "fake_quant: a net's values are reals; its codes come with stair freeze");

@@ -127,15 +127,19 @@ static const char *difference(const json_t *asked, const json_t *found) {
     return NULL;
 }
 
-static bool take_cells(Sweep *sweep, const json_t *json, const char *path, Error *error) {
-    json_t *question = question_to_json(sweep);
-    const char *key = difference(question, json_object_get(json, "question"));
-    const json_t *cells = json_object_get(json, "cells");
-    json_decref(question);
+static bool same_question(const Sweep *sweep, const json_t *found, const char *path, Error *error) {
+    json_t *asked = question_to_json(sweep);
+    const char *key = difference(asked, found);
     if (key)
-        return error_set(error, ERROR_USAGE,
-                         "%s: it is of another sweep: its '%s' differs; name another output", path,
-                         key);
+        error_set(error, ERROR_USAGE,
+                  "%s: it is of another sweep: its '%s' differs; name another output", path, key);
+    json_decref(asked);
+    return !key;
+}
+
+static bool take_cells(Sweep *sweep, const json_t *json, const char *path, Error *error) {
+    const json_t *cells = json_object_get(json, "cells");
+    if (!same_question(sweep, json_object_get(json, "question"), path, error)) return false;
     if (!json_is_array(cells) || json_array_size(cells) > SWEEP_CELLS)
         return error_set(error, ERROR_INPUT, "%s: 'cells' is no list of at most %d", path,
                          SWEEP_CELLS);
