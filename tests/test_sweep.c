@@ -319,6 +319,7 @@ static void test_search(void **state) {
               " --write-config @none.json"),
         ERROR_INPUT);
     assert_int_equal(stair("sensitivity @frozen --data @ -q"), ERROR_INPUT);
+    assert_int_equal(stair("sensitivity @mixed --data @ --method mse -q"), ERROR_USAGE);
 }
 
 static void test_disable_quant(void **state) {

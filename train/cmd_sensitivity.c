@@ -102,10 +102,12 @@ static bool calibrated(Model *model, const Settings *settings, Error *error) {
     if (!model_expect(model, settings->arguments[0], 1 << STAGE_FLOAT | 1 << STAGE_CALIBRATED,
                       "sensitivity looks at a float or a calibrated one", error))
         return false;
-    if (model->stage == STAGE_CALIBRATED) {
-        if (!settings->config) return true;
-        return error_set(error, ERROR_USAGE, "--config: %s is calibrated", settings->arguments[0]);
-    }
+    static const char *const fixed[] = {"config", "images", "seed", "method", "percentile"};
+    for (size_t i = 0; model->stage == STAGE_CALIBRATED && i < sizeof fixed / sizeof *fixed; i++)
+        if (settings_given(settings, fixed[i]))
+            return error_set(error, ERROR_USAGE, "--%s: %s is calibrated", fixed[i],
+                             settings->arguments[0]);
+    if (model->stage == STAGE_CALIBRATED) return true;
     Dataset *data = calibration_config(settings, &config, error)
                         ? dataset_open(settings->data, true, 0, error)
                         : NULL;

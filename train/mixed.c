@@ -23,10 +23,19 @@ static void set_bits(const MixedStudy *study, LayerCost *layer, int bits, int we
     quant_assign(study->model->quant);
 }
 
-/* Everything quantized, nothing, only `one`, or all but it. */
+/* Everything quantized, nothing, only `one`, or all but it. A quantized layer reads its inputs from
+ * grids; those of float layers get at least 8 bits, so that what is measured are the bits of the
+ * layers that are on. */
 static void switch_layers(const MixedStudy *study, bool others, const LayerCost *one, bool one_on) {
-    for (int i = 0; i < study->layers; i++)
-        qnode(study, &study->layer[i])->is_float = &study->layer[i] == one ? !one_on : !others;
+    for (int i = 0; i < study->layers; i++) {
+        const LayerCost *layer = &study->layer[i];
+        QNode *q = qnode(study, layer);
+        q->is_float = layer == one ? !one_on : !others;
+        int bits = q->is_float && layer->bits < BITS_MOST ? BITS_MOST : layer->bits;
+        if (q->out->spec.bits == bits) continue;
+        q->out->spec.bits = bits;
+        quantizer_update(q->out);
+    }
     quant_assign(study->model->quant);
 }
 

@@ -9,7 +9,8 @@ typedef struct LayerCost {
     bool weighted;
     size_t weights; /* how many; 0: none */
     int bits, weight_bits;
-    double only_accuracy, only_sqnr; /* this layer alone quantized; SQNR of the net's output, dB */
+    double only_accuracy, only_sqnr; /* this layer alone quantized, its inputs read from 8-bit
+                                        grids; SQNR of the net's output, dB */
     double value_sqnr;               /* and of the layer's own value */
     double but_accuracy, but_sqnr;   /* all but this one */
 } LayerCost;
