@@ -1,141 +1,68 @@
+/* What a configuration says about one node. */
 #include "quant/config.h"
 
+#include <stdio.h>
 #include <string.h>
 
-#include "autograd/file.h"
-
-QuantConfig quant_config_default(void) {
-    return (QuantConfig){
-        .activation = {.bits = 8},
-        .weight = {.bits = 8, .is_signed = true, .symmetric = true, .per_channel = true},
-        .edge_bits = 8,
-        .method = method_find("moving-average"),
-        .percentile = 99.99,
-        .ste = STE_CODE,
-    };
+static LayerConfig *find_or_add(LayerConfig *list, int *count, int most, const char *name) {
+    for (int i = 0; i < *count; i++)
+        if (strcmp(list[i].name, name) == 0) return &list[i];
+    CHECK(*count < most, "%d layers are configured", *count);
+    LayerConfig *layer = &list[(*count)++];
+    *layer = (LayerConfig){0};
+    snprintf(layer->name, sizeof layer->name, "%s", name);
+    return layer;
 }
 
-static json_t *spec_to_json(const QuantSpec *spec) {
-    return json_pack("{s:i, s:b, s:b, s:b}", "bits", spec->bits, "signed", spec->is_signed,
-                     "symmetric", spec->symmetric, "per_channel", spec->per_channel);
+LayerConfig *quant_config_kind(QuantConfig *config, const char *kind) {
+    return find_or_add(config->kind, &config->kinds, CONFIG_KINDS, kind);
 }
 
-json_t *quant_config_to_json(const QuantConfig *config) {
-    return json_pack("{s:o, s:o, s:i, s:s, s:f, s:s}", "activation", spec_to_json(&config->activation),
-                     "weight", spec_to_json(&config->weight), "edge_bits", config->edge_bits,
-                     "method", config->method->name, "percentile", config->percentile, "ste", ste_names[config->ste]);
+LayerConfig *quant_config_node(QuantConfig *config, const char *node) {
+    return find_or_add(config->node, &config->nodes, GRAPH_MAX_NODES, node);
 }
 
-/* A member of a JSON object, where it goes, and how it is read; a table of these is a reader. */
-typedef struct Member {
-    const char *name;
-    bool (*read)(const json_t *value, void *place, Error *error);
-    void *place;
-} Member;
-
-static bool read_members(const json_t *object, const char *what, const Member *members,
-                         Error *error) {
-    const char *key;
-    json_t *value;
-    if (!json_is_object(object)) return error_set(error, ERROR_INPUT, "%s is no object", what);
-    json_object_foreach((json_t *)object, key, value) {
-        const Member *m = members;
-        while (m->name && strcmp(m->name, key) != 0) m++;
-        if (!m->name) return error_set(error, ERROR_INPUT, "%s has no member '%s'", what, key);
-        Error reason = {0};
-        if (!m->read(value, m->place, &reason))
-            return error_set(error, ERROR_INPUT, "%s.%s: %.200s", what, key, reason.message);
-    }
-    return true;
-}
-
-static bool read_bits(const json_t *value, void *place, Error *error) {
-    json_int_t bits = json_integer_value(value);
-    if (!json_is_integer(value) || bits < BITS_LEAST || bits > BITS_MOST)
-        return error_set(error, ERROR_INPUT, "expected %d to %d bits", BITS_LEAST, BITS_MOST);
-    *(int *)place = (int)bits;
-    return true;
-}
-
-static bool read_bool(const json_t *value, void *place, Error *error) {
-    if (!json_is_boolean(value)) return error_set(error, ERROR_INPUT, "expected true or false");
-    *(bool *)place = json_is_true(value);
-    return true;
-}
-
-static bool read_method(const json_t *value, void *place, Error *error) {
-    const char *name = json_is_string(value) ? json_string_value(value) : "";
-    const Method *method = method_find(name);
-    if (!method) return error_set(error, ERROR_INPUT, "no method '%.40s'", name);
-    *(const Method **)place = method;
-    return true;
-}
-
-static bool read_percentile(const json_t *value, void *place, Error *error) {
-    double percentile = json_number_value(value);
-    if (!json_is_number(value) || !(percentile > 0 && percentile <= 100))
-        return error_set(error, ERROR_INPUT, "expected a number above 0, at most 100");
-    *(double *)place = percentile;
-    return true;
-}
-
-static bool read_ste(const json_t *value, void *place, Error *error) {
-    const char *name = json_is_string(value) ? json_string_value(value) : "";
-    for (int i = 0; ste_names[i]; i++)
-        if (strcmp(ste_names[i], name) == 0) {
-            *(Ste *)place = (Ste)i;
-            return true;
-        }
-    return error_set(error, ERROR_INPUT, "no straight-through estimator '%.40s'", name);
-}
-
-static bool read_spec(const json_t *value, void *place, Error *error) {
-    QuantSpec *spec = place;
-    return read_members(value, "it",
-                        (Member[]){{"bits", read_bits, &spec->bits},
-                                   {"signed", read_bool, &spec->is_signed},
-                                   {"symmetric", read_bool, &spec->symmetric},
-                                   {"per_channel", read_bool, &spec->per_channel},
-                                   {0}},
-                        error);
-}
-
-bool quant_config_from_json(const json_t *json, QuantConfig *config, Error *error) {
-    QuantConfig read = quant_config_default();
-    if (!read_members(json, "quantization",
-                      (Member[]){{"activation", read_spec, &read.activation},
-                                 {"weight", read_spec, &read.weight},
-                                 {"edge_bits", read_bits, &read.edge_bits},
-                                 {"method", read_method, &read.method},
-                                 {"percentile", read_percentile, &read.percentile},
-                                 {"ste", read_ste, &read.ste},
-                                 {0}},
-                      error))
-        return false;
-    if (read.activation.per_channel)
+bool activation_check(const QuantSpec *spec, Error *error) {
+    if (spec->per_channel)
         return error_set(error, ERROR_INPUT, "activations have one scale, not one per channel");
-    if (!read.weight.is_signed || !read.weight.symmetric)
-        return error_set(error, ERROR_INPUT, "weights are signed and symmetric");
-    *config = read;
+    if (spec->amax > 0 && !spec->symmetric)
+        return error_set(error, ERROR_INPUT,
+                         "amax is the range of symmetric codes; affine ones have two ends");
     return true;
 }
 
-bool quant_config_read(const char *path, QuantConfig *config, Error *error) {
-    enum { MOST = 1 << 20 };
-    Arena *arena = arena_new();
-    unsigned char *text;
-    size_t size;
-    bool ok = file_read(arena, path, MOST, &text, &size, error);
-    if (ok) {
-        json_error_t place;
-        json_t *json = json_loadb((char *)text, size, JSON_REJECT_DUPLICATES, &place);
-        Error reason = {0};
-        if (!json)
-            ok = error_set(error, ERROR_INPUT, "%s:%d:%d: %s", path, place.line, place.column, place.text);
-        else if (!quant_config_from_json(json, config, &reason))
-            ok = error_set(error, ERROR_INPUT, "%s: %s", path, reason.message);
-        json_decref(json);
-    }
-    arena_free(arena);
-    return ok;
+bool weight_check(const QuantSpec *spec, Error *error) {
+    QuantSpec rest = *spec;
+    rest.per_channel = false;
+    if (spec->symmetric && !spec->is_signed)
+        return error_set(error, ERROR_INPUT,
+                         "weights have both signs: unsigned codes of them need a zero point, "
+                         "\"symmetric\": false");
+    if (spec->method && strcmp(spec->method->name, "minmax") != 0)
+        return error_set(error, ERROR_INPUT,
+                         "the range of weights is that of the present ones (minmax), not of %s",
+                         spec->method->name);
+    return activation_check(&rest, error);
+}
+
+static void apply(const LayerConfig *layer, NodeConfig *resolved) {
+    patch_apply(&layer->activation, &resolved->activation);
+    patch_apply(&layer->weight, &resolved->weight);
+    resolved->is_float = layer->is_float;
+}
+
+bool quant_config_resolve(const QuantConfig *config, const Node *node, bool edge,
+                          NodeConfig *resolved, Error *error) {
+    *resolved = (NodeConfig){config->activation, config->weight, false};
+    if (edge) resolved->activation.bits = config->edge_bits;
+    for (int i = 0; i < config->kinds; i++)
+        if (strcmp(config->kind[i].name, node->layer->name) == 0) apply(&config->kind[i], resolved);
+    for (int i = 0; i < config->nodes; i++)
+        if (strcmp(config->node[i].name, node->name) == 0) apply(&config->node[i], resolved);
+    Error reason = {0};
+    if (!activation_check(&resolved->activation, &reason))
+        return error_set(error, ERROR_INPUT, "%s: activation: %s", node->name, reason.message);
+    if (!weight_check(&resolved->weight, &reason))
+        return error_set(error, ERROR_INPUT, "%s: weight: %s", node->name, reason.message);
+    return true;
 }

@@ -54,12 +54,13 @@ bool model_quantize(Model *model, const QuantConfig *config, Error *error) {
 bool model_freeze(Model *model, Error *error) {
     CHECK(model->stage != STAGE_FLOAT, "a float model has no ranges to freeze with");
     if (model->stage == STAGE_FROZEN) return true;
-    if (!quant_freeze(model->quant, error)) return false;
+    if (!quant_integral(model->quant, error) || !quant_freeze(model->quant, error)) return false;
     model->stage = STAGE_FROZEN;
     return true;
 }
 
 Program *model_program(Model *model, Error *error) {
+    if (!quant_integral(model->quant, error)) return NULL;
     if (model->stage != STAGE_FROZEN && !quant_freeze(model->quant, error)) return NULL;
     return program_build(model->quant, &model->pixels, error);
 }

@@ -257,7 +257,9 @@ static bool settle(const Model *model, const Slots *slots, const char *path, Err
         if (seen->min > seen->max || seen->average_min > seen->average_max)
             return error_set(error, ERROR_INPUT, "%s: %s.activation_post_process: a range from %g to %g", path,
                              quantizer->name, (double)seen->min, (double)seen->max);
-        quantizer->method = model->stage == STAGE_QAT ? method_find("moving-average") : model->quant->config.method;
+        quantizer->method = model->stage == STAGE_QAT ? method_find("moving-average")
+                            : quantizer->spec.method  ? quantizer->spec.method
+                                                      : model->quant->config.method;
         quantizer->percentile = model->quant->config.percentile;
         quantizer->ready = model->stage == STAGE_FROZEN || seen->batches > 0;
     }
@@ -336,7 +338,9 @@ static bool read_quant(Model *model, const SafeFile *file, Stage stage, const ch
     model->stage = stage;
     quant_fake(model->quant, true);
     if (stage == STAGE_CALIBRATED && has_histograms(model, file)) quant_collect(model->quant);
-    if (stage == STAGE_FROZEN) quant_blank(model->quant);
+    if (stage != STAGE_FROZEN) return true;
+    if (!quant_integral(model->quant, &reason)) return error_set(error, ERROR_INPUT, "%s: %.500s", path, reason.message);
+    quant_blank(model->quant);
     return true;
 }
 

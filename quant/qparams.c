@@ -2,19 +2,32 @@
 
 #include <float.h>
 
-QParams qparams_new(Arena *arena, const QuantSpec *spec, int channels) {
-    CHECK(spec->bits >= BITS_LEAST && spec->bits <= 16 && channels > 0, "%d bits, %d channels",
-          spec->bits, channels);
+void qparams_codes(QParams *q, const QuantSpec *spec) {
     int32_t half = 1 << (spec->bits - 1);
-    QParams q = {.channels = channels, .qmin = 0, .qmax = 2 * half - 1};
-    if (spec->is_signed) {
-        q.qmin = spec->symmetric ? 1 - half : -half;
-        q.qmax = half - 1;
-    }
+    q->qmin = spec->is_signed ? -half + (spec->symmetric && !spec->full_range) : 0;
+    q->qmax = spec->is_signed ? half - 1 : 2 * half - 1;
+}
+
+QParams qparams_new(Arena *arena, const QuantSpec *spec, int channels) {
+    CHECK(spec->bits >= BITS_LEAST && spec->bits <= BITS_SIMULATED && channels > 0,
+          "%d bits, %d channels", spec->bits, channels);
+    QParams q = {.channels = channels};
+    qparams_codes(&q, spec);
     q.scale = arena_alloc(arena, sizeof *q.scale * (size_t)channels);
     q.zero_point = arena_zeros(arena, sizeof *q.zero_point * (size_t)channels);
     for (int c = 0; c < channels; c++) q.scale[c] = 1;
     return q;
+}
+
+void spec_range(const QuantSpec *spec, float *lo, float *hi) {
+    if (spec->amax > 0) {
+        *lo = -spec->amax;
+        *hi = spec->amax;
+    }
+    if (spec->scale_amax > 0) {
+        *lo = clamp_float(*lo * spec->scale_amax, -FLT_MAX, FLT_MAX);
+        *hi = clamp_float(*hi * spec->scale_amax, -FLT_MAX, FLT_MAX);
+    }
 }
 
 void qparams_set_range(QParams *q, int c, bool symmetric, float lo_value, float hi_value) {

@@ -9,14 +9,18 @@
 #include "autograd/arena.h"
 #include "autograd/error.h"
 
-enum { BITS_LEAST = 2, BITS_MOST = 8 };
+enum { BITS_LEAST = 2, BITS_MOST = 8, BITS_SIMULATED = 16 };
 
-/* How the values of one tensor are to be quantized. */
+/* How the values of one tensor are to be quantized. Zeros in the later fields are what one wants without asking. */
 typedef struct QuantSpec {
-    int bits;         /* 2 to 8 (up to 16 for fake quantization alone) */
+    int bits;         /* 2 to 8; up to 16 to simulate only: integers have at most 8 */
     bool is_signed;   /* codes around zero, or from zero up */
     bool symmetric;   /* Z = 0 */
-    bool per_channel; /* one scale for each index of the first dimension */
+    bool per_channel; /* one scale for each output channel */
+    bool full_range;  /* signed and symmetric: the lowest code, -2^(b-1), too; all others have it */
+    float amax;       /* > 0: the range is [-amax, amax], whatever was seen; 0: it is observed */
+    float scale_amax; /* > 0: multiplies the range; 0: as 1 */
+    const struct Method *method; /* of choosing the range; NULL: the net's */
 } QuantSpec;
 
 typedef struct QParams {
@@ -27,8 +31,13 @@ typedef struct QParams {
 } QParams;
 
 /* Memory for `channels` scales (1) and zero points (0), with the codes of the spec: unsigned 0 .. 2^b-1,
- * signed -2^(b-1) .. 2^(b-1)-1, signed and symmetric without the lowest. Owned by the arena. */
+ * signed -2^(b-1) .. 2^(b-1)-1, signed and symmetric without the lowest unless full_range. Owned by the arena. */
 QParams qparams_new(Arena *arena, const QuantSpec *spec, int channels);
+/* The same for scales that are there: the codes become the spec's. */
+void qparams_codes(QParams *q, const QuantSpec *spec);
+
+/* What the spec makes of a range that was chosen: its own amax in its place, times scale_amax; finite. */
+void spec_range(const QuantSpec *spec, float *lo, float *hi);
 
 /* N3: the scale and zero point of channel c for values in [lo, hi], lo <= hi, both finite. The range is
  * widened to hold 0. A range of nothing gives S = 1, Z = 0. */

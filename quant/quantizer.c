@@ -14,8 +14,20 @@ void quantizer_update(Quantizer *quantizer) {
     float lo, hi;
     RangeSpec spec = {quantizer->spec, quantizer->percentile};
     quantizer->method->range(&quantizer->seen, &spec, &lo, &hi);
+    spec_range(&quantizer->spec, &lo, &hi);
+    qparams_codes(&quantizer->q, &quantizer->spec);
     qparams_set_range(&quantizer->q, 0, quantizer->spec.symmetric, lo, hi);
     quantizer->ready = true;
+}
+
+void quantizer_track(Quantizer *quantizer) {
+    const QParams *q = &quantizer->q;
+    float times = quantizer->spec.scale_amax > 0 ? quantizer->spec.scale_amax : 1;
+    float hi = dequantize(q, 0, q->qmax) / times, lo = dequantize(q, 0, q->qmin) / times;
+    quantizer->method = method_find("moving-average");
+    quantizer->seen.histogram = NULL;
+    quantizer->seen.average_min = lo > -hi || !quantizer->spec.symmetric ? lo : -hi; /* full_range has a code more */
+    quantizer->seen.average_max = hi;
 }
 
 Tensor *quantizer_pass(Quantizer *quantizer, const Run *run, Tensor *x, Ste ste) {
@@ -27,5 +39,5 @@ Tensor *quantizer_pass(Quantizer *quantizer, const Run *run, Tensor *x, Ste ste)
         }
         if (!quantizer->method->from_histogram) quantizer_update(quantizer); /* the grid follows */
     }
-    return quantizer->faking ? op_fakequant(run->tape, x, &quantizer->q, ste) : x;
+    return quantizer->faking && !quantizer->bypassed ? op_fakequant(run->tape, x, &quantizer->q, ste) : x;
 }

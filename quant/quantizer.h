@@ -16,6 +16,7 @@ typedef struct Quantizer {
     bool ready;     /* a range is known */
     bool observing; /* update the range with each batch */
     bool faking;    /* round values to the grid */
+    bool bypassed;  /* never round: the value leads from one float layer to others */
 } Quantizer;
 
 /* Owned by the arena; it has seen nothing and both switches are off. */
@@ -24,8 +25,12 @@ Quantizer *quantizer_new(Arena *arena, const char *name, const QuantSpec *spec);
 /* A batch passes: observed, then rounded, as the switches say. A NaN or infinity is an error in run->error. */
 Tensor *quantizer_pass(Quantizer *quantizer, const Run *run, Tensor *x, Ste ste);
 
-/* Scale and zero point from the range that the method chooses of what was seen: at least one batch. */
+/* Scale and zero point from the range that the method chooses of what was seen (at least one batch), as the spec
+ * has it. */
 void quantizer_update(Quantizer *quantizer);
+
+/* From the present range on, moving averages follow the values (N9); a fixed amax stays. */
+void quantizer_track(Quantizer *quantizer);
 
 /* The same grid in bytes, as the integer kernels hold codes: u = q - qmin, so that codes begin at 0. */
 static inline int32_t quantizer_zero(const Quantizer *quantizer) {

@@ -4,11 +4,19 @@
 
 /* --- the two walks --- */
 
+/* A layer that integers cannot do and that nobody asks it of. */
+static const Rule float_rule = {.name = "float", .owns_range = true};
+
+/* The value of a chain before it is rounded. */
+static Tensor *value_of(const Run *run, const QNode *q, Tensor *const in[]) {
+    Tensor *y = q->rule->simulate ? q->rule->simulate(run, q, in) : q->node->layer->forward(run, q->node, in);
+    return q->relu ? q->relu->layer->forward(run, q->relu, &y) : y;
+}
+
 static Tensor *forward_simulate(const Run *run, const Node *node, Tensor *const in[]) {
     const QNode *q = node->quant;
     if (q->into) return in[0];
-    Tensor *y = q->rule->simulate ? q->rule->simulate(run, q, in) : node->layer->forward(run, node, in);
-    if (q->relu) y = q->relu->layer->forward(run, q->relu, &y);
+    Tensor *y = value_of(run, q, in);
     return q->rule->owns_range ? quantizer_pass(q->out, run, y, q->config->ste) : y;
 }
 
@@ -18,6 +26,10 @@ static Tensor *forward_exact(const Run *run, const Node *node, Tensor *const in[
     if (node->inputs == 0 && !floats_finite(in[0]->data, in[0]->count)) { /* later values cannot be */
         error_set(run->error, ERROR_INPUT, "%s: a value is NaN or infinite", node->name);
         return tensor_zeros(run->tape->arena, in[0]->shape); /* NaN is no integer: the walk ends on codes */
+    }
+    if (q->simulated) { /* nothing is observed: evaluation changes no range */
+        Tensor *y = value_of(run, q, in);
+        return q->out->bypassed ? y : rule_round(run, q, y);
     }
     return q->rule->exact(run, q, in);
 }
@@ -31,6 +43,7 @@ void quant_simulate(QuantNet *net) { set_forward(net, forward_simulate); }
 
 void quant_exact(QuantNet *net) {
     CHECK(net->integers, "%s: exact evaluation before quant_freeze", net->graph->name);
+    quant_fake(net, true); /* the weights of simulated layers */
     set_forward(net, forward_exact);
 }
 
@@ -73,14 +86,12 @@ static int output_maker(const QuantNet *net) {
     return i;
 }
 
-static QuantSpec value_spec(const QuantNet *net, int i) {
-    QuantSpec spec = net->config.activation;
-    bool edge = net->graph->node[i].inputs == 0 || i == output_maker(net);
-    if (edge) spec.bits = net->config.edge_bits;
-    return spec;
+/* Is the value the net's input or output? */
+static bool is_edge(const QuantNet *net, const QNode *q) {
+    return q->node->inputs == 0 || q->node->index == output_maker(net);
 }
 
-static void attach_quantizers(QuantNet *net) {
+static void attach_quantizers(QuantNet *net, const NodeConfig *config) {
     Graph *graph = net->graph;
     for (int i = 0; i < graph->nodes; i++) {
         QNode *q = &net->node[i];
@@ -93,12 +104,57 @@ static void attach_quantizers(QuantNet *net) {
             q->out = q->in[0];
             continue;
         }
-        QuantSpec spec = value_spec(net, i);
-        q->out = quantizer_new(graph->arena, node->name, &spec);
-        q->out->method = net->config.method;
-        q->out->percentile = net->config.percentile;
+        q->out = quantizer_new(graph->arena, node->name, &config[i].activation);
         net->quantizer[net->quantizers++] = q->out;
     }
+}
+
+/* A word of the configuration must be about something that the node has. */
+static bool check_word(const LayerConfig *word, const QNode *q, Error *error) {
+    const char *name = q->node->name, *kind = q->node->layer->name;
+    if (q->into)
+        return error_set(error, ERROR_INPUT, "%s: it is a part of %s: configure that", name, q->into->name);
+    if (!q->rule->owns_range && !has_rule(q->node, "fold"))
+        return error_set(error, ERROR_INPUT,
+                         "%s: %s layers pass on the codes of their input and have none of their own: configure the "
+                         "layer before",
+                         name, kind);
+    if (word->weight.given && !has_rule(q->node, "weighted"))
+        return error_set(error, ERROR_INPUT, "%s: %s layers have no weights to quantize", name, kind);
+    return true;
+}
+
+static bool check_words(const QuantNet *net, Error *error) {
+    const QuantConfig *config = &net->config;
+    for (int i = 0; i < config->nodes; i++) {
+        const Node *node = quant_node(net, config->node[i].name, error);
+        if (!node || !check_word(&config->node[i], &net->node[node->index], error)) return false;
+    }
+    for (int i = 0; i < net->graph->nodes; i++)
+        for (int k = 0; k < config->kinds; k++)
+            if (strcmp(config->kind[k].name, net->node[i].node->layer->name) == 0 &&
+                !check_word(&config->kind[k], &net->node[i], error))
+                return false;
+    return true;
+}
+
+/* of[i]: what holds for node i. */
+static bool configure(QuantNet *net, NodeConfig of[], Error *error) {
+    if (!check_words(net, error)) return false;
+    for (int i = 0; i < net->graph->nodes; i++) {
+        QNode *q = &net->node[i];
+        if (!quant_config_resolve(&net->config, q->node, is_edge(net, q), &of[i], error)) return false;
+        q->weight = of[i].weight;
+        q->is_float = of[i].is_float;
+        if (q->is_float && has_rule(q->node, "fold")) q->rule = &float_rule;
+        if (q->into || q->is_float) continue;
+        if (q->rule == &float_rule)
+            return error_set(error, ERROR_INPUT,
+                             "%s: a %s cannot be quantized, only left float by the configuration", q->node->name,
+                             q->node->layer->name);
+        if (q->rule->check && !q->rule->check(q, error)) return false;
+    }
+    return true;
 }
 
 QuantNet *quant_prepare(Graph *graph, const QuantConfig *config, Error *error) {
@@ -109,21 +165,15 @@ QuantNet *quant_prepare(Graph *graph, const QuantConfig *config, Error *error) {
         Node *node = &graph->node[i];
         net->node[i] = (QNode){.rule = rule_find(node->layer->rule),
                                .node = node,
-                               .config = &net->config,
-                               .weight = config->weight};
-        if (!net->node[i].rule) {
-            error_set(error, ERROR_INPUT, "%s: a %s cannot be quantized", node->name,
-                      node->layer->name);
-            return NULL;
-        }
+                               .config = &net->config};
+        if (!net->node[i].rule) net->node[i].rule = &float_rule;
     }
     for (int i = 0; i < graph->nodes; i++)
         if (!net->node[i].into && net->node[i].rule->owns_range) absorb_chain(net, i);
-    for (int i = 0; i < graph->nodes; i++) {
-        const QNode *q = &net->node[i];
-        if (!q->into && q->rule->check && !q->rule->check(q, error)) return NULL;
-    }
-    attach_quantizers(net);
+    NodeConfig of[GRAPH_MAX_NODES];
+    if (!configure(net, of, error)) return NULL;
+    attach_quantizers(net, of);
+    quant_assign(net);
     for (int i = 0; i < graph->nodes; i++) graph->node[i].quant = &net->node[i];
     quant_simulate(net);
     return net;
@@ -155,10 +205,14 @@ void quant_collect(QuantNet *net) {
 bool quant_select(QuantNet *net, const Method *method, double percentile, Error *error) {
     for (int i = 0; i < net->quantizers; i++) {
         Quantizer *quantizer = net->quantizer[i];
-        if (!quantizer->seen.batches || (method->from_histogram && !quantizer->seen.histogram))
-            return error_set(error, ERROR_INPUT, "%s: its quantizer has seen no data", quantizer->name);
-        quantizer->method = method;
+        const QuantSpec *spec = &quantizer->spec;
+        quantizer->method = spec->method ? spec->method : method;
         quantizer->percentile = percentile;
+        if (!quantizer->seen.batches || (quantizer->method->from_histogram && !quantizer->seen.histogram))
+            return error_set(error, ERROR_INPUT, "%s: its quantizer has seen no data", quantizer->name);
+        if (spec->symmetric && !spec->is_signed && quantizer->seen.min < 0)
+            return error_set(error, ERROR_INPUT, "%s: it is to have unsigned codes without a zero point, but has values "
+                                                 "down to %g", quantizer->name, (double)quantizer->seen.min);
         quantizer_update(quantizer);
     }
     net->config.method = method;
@@ -167,30 +221,19 @@ bool quant_select(QuantNet *net, const Method *method, double percentile, Error 
 }
 
 void quant_track(QuantNet *net) {
-    for (int i = 0; i < net->quantizers; i++) {
-        Quantizer *quantizer = net->quantizer[i];
-        const QParams *q = &quantizer->q;
-        quantizer->method = method_find("moving-average");
-        quantizer->seen.histogram = NULL;
-        quantizer->seen.average_min = dequantize(q, 0, q->qmin);
-        quantizer->seen.average_max = dequantize(q, 0, q->qmax);
-    }
+    for (int i = 0; i < net->quantizers; i++) quantizer_track(net->quantizer[i]);
     quant_fake(net, true);
     quant_observe(net, true);
 }
 
 /* --- freezing --- */
 
-/* Every value has a range, and codes that are bytes. */
 static bool all_ready(const QuantNet *net, Error *error) {
     for (int i = 0; i < net->quantizers; i++) {
         const Quantizer *quantizer = net->quantizer[i];
         if (!quantizer->ready)
             return error_set(error, ERROR_INPUT, "%s: its range is not known: calibrate first",
                              quantizer->name);
-        if (quantizer->spec.bits > BITS_MOST)
-            return error_set(error, ERROR_INPUT, "%s: values of %d bits, integers have %d at most",
-                             quantizer->name, quantizer->spec.bits, BITS_MOST);
     }
     return true;
 }
@@ -205,7 +248,8 @@ bool quant_freeze(QuantNet *net, Error *error) {
     renew_integers(net);
     for (int i = 0; i < net->graph->nodes; i++) {
         QNode *q = &net->node[i];
-        if (!q->into && q->rule->freeze && !q->rule->freeze(q, net->integers, error)) return false;
+        if (q->into || q->simulated || !q->rule->freeze) continue;
+        if (!q->rule->freeze(q, net->integers, error)) return false;
     }
     return true;
 }

@@ -54,6 +54,8 @@ struct QNode {
     const Node *into;             /* not NULL: absorbed by that node, passes its value through */
     const Node *batchnorm, *relu; /* what this node absorbed; NULL: nothing */
     QuantSpec weight;             /* "weighted" rule: how its weights are quantized */
+    bool is_float;                /* stays float: neither weights nor, for its own sake, the value are rounded */
+    bool simulated;               /* evaluated by simulation: it is float or has a grid too fine for integers */
     void *integers;               /* what freeze made; the rule knows its type */
 };
 

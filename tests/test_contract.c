@@ -98,8 +98,10 @@ static void ranges(void **state) {
     (void)state;
     Arena *arena = arena_new();
     for (size_t i = 0; i < COUNT(golden_range); i++) {
-        QuantSpec spec = {golden_range[i].bits, golden_range[i].is_signed,
-                          golden_range[i].symmetric, true};
+        QuantSpec spec = {.bits = golden_range[i].bits,
+                          .is_signed = golden_range[i].is_signed,
+                          .symmetric = golden_range[i].symmetric,
+                          .per_channel = true};
         QParams q = qparams_new(arena, &spec, 2);
         qparams_set_range(&q, 1, spec.symmetric, golden_range[i].lo, golden_range[i].hi);
         if (bits_of(q.scale[1]) != bits_of(golden_range[i].scale) ||

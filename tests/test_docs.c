@@ -25,6 +25,8 @@ static const struct {
     {"train", "--epochs 1 --limit 256 -q"}, {"finetune", "--epochs 1 --limit 128 -q"},
     {"calibrate", "--images 64 -q"},        {"eval", "--limit 64"},
     {"verify", "--limit 64"},
+    {"sensitivity", "--limit 64 -q"},
+    {"sweep", "--bits 8 --seeds 0 --images 64 --limit 64 --finetune-epochs 0 -q"},
 };
 
 static const char *options_for(const char *line) {

@@ -128,7 +128,7 @@ static void values_are_n2_of_n1(void **state) {
     Rng rng = rng_stream(1, RNG_TEST, 0);
     static const int bits[] = {2, 4, 8, 16};
     for (int i = 0; i < 8; i++) {
-        QuantSpec spec = {bits[i / 2], i % 2, false, i % 2};
+        QuantSpec spec = {.bits = bits[i / 2], .is_signed = i % 2, .per_channel = i % 2};
         QParams q = qparams_new(arena, &spec, i % 2 ? CHANNELS : 1);
         for (int c = 0; c < q.channels; c++)
             qparams_set_range(&q, c, false, -rng_uniform(&rng), 3 * rng_uniform(&rng) * (float)c);

@@ -44,8 +44,8 @@ static void freeze_needs_every_range(void **state) {
     quantized_free(net);
 }
 
-/* Bytes hold 8 bits: more are for fake quantization alone. */
-static void freeze_refuses_wide_codes(void **state) {
+/* Bytes hold 8 bits: more are simulated, and have no integer program. */
+static void wide_codes_have_no_program(void **state) {
     (void)state;
     for (int which = 0; which < 3; which++) {
         QuantConfig config = quant_config_default();
@@ -56,8 +56,8 @@ static void freeze_refuses_wide_codes(void **state) {
             quantized_graph(FLAT "a = linear x out=3\nfc = linear a out=2"), &config);
         quantized_calibrate(net); /* which does simulate it */
         Error error = {0};
-        assert_false(quant_freeze(net, &error));
-        assert_error(&error, ERROR_INPUT, which ? "a: " : "x: ");
+        assert_false(quant_integral(net, &error));
+        assert_error(&error, ERROR_INPUT, "more than 8 bits");
         quantized_free(net);
     }
 }
@@ -299,7 +299,7 @@ static void exact_evaluation_refuses_nan(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(freeze_needs_every_range),
-        cmocka_unit_test(freeze_refuses_wide_codes),
+        cmocka_unit_test(wide_codes_have_no_program),
         cmocka_unit_test(overflow_is_proven_to_the_unit),
         cmocka_unit_test(ratios_out_of_range_are_refused),
         cmocka_unit_test(weights_that_are_no_numbers_are_refused),

@@ -75,7 +75,8 @@ static void refuses_what_is_no_model(void **state) {
 static ErrorCode open_model(const char *path, Error *error) {
     *error = (Error){0};
     Model *model = model_load(path, error);
-    if (model && model->stage != STAGE_FLOAT) program_free(model_program(model, error));
+    if (model && model->quant && quant_integral(model->quant, NULL))
+        program_free(model_program(model, error));
     model_free(model);
     return error->code;
 }

@@ -143,7 +143,7 @@ static void test_misuse(void **state) {
     expect_error("in|--zzz", "unknown option --zzz; 'stair help trial' lists those there are");
     expect_error("in|-x", "unknown option -x; 'stair help trial' lists those there are");
     expect_error("in|--=3", "unknown option --=3; 'stair help trial' lists those there are");
-    expect_error("in|--images|3", "--images belongs to calibrate; trial does not take it");
+    expect_error("in|--compare", "--compare belongs to calibrate; trial does not take it");
     expect_error("in|--epochs", "--epochs needs a value: a whole number from 0 to 1000000");
     expect_error("in|--data|--epochs|3", "--data needs a value: a non-empty text");
     expect_error("in|--data|-o|x", "--data needs a value: a non-empty text");

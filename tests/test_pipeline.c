@@ -169,8 +169,8 @@ static void calibrates_by_a_file(void **state) {
 
     file_text("config.json", "{\"activation\":\n {\"bits\": 4}");
     refused(3, "config.json:2:", "calibrate by.st --data data --config config.json -o no.st");
-    file_text("config.json", "{\"weight\": {\"bits\": 9}}");
-    refused(3, "config.json: quantization.weight: it.bits: expected 2 to 8 bits",
+    file_text("config.json", "{\"weight\": {\"bits\": 17}}");
+    refused(3, "config.json: quantization.weight: it.bits: expected 2 to 16 bits",
             "calibrate by.st --data data --config config.json -o no.st");
     refused(1, "missing.json: No such file", "calibrate by.st --config missing.json -o no.st");
     assert_false(file_exists("no.st"));

@@ -10,7 +10,7 @@ typedef struct Problem {
     QDepthwise q;
     int places;
     size_t y_stride, y_bytes;
-    Guarded source[SOURCES], weight, bias, multiplier, y; /* y: what is expected */
+    Guarded source[SOURCES], weight, weight_zero, bias, multiplier, y; /* y: what is expected */
     const uint8_t *x[MAX_PLACES * MAX_TAPS];
 } Problem;
 
@@ -20,7 +20,8 @@ static void expect(Problem *p) {
         for (int c = 0; c < q->channels; c++) {
             int64_t sum = q->bias[c];
             for (int t = 0; t < q->taps; t++)
-                sum += p->x[i * q->taps + t][c] * q->weight[c * q->taps + t];
+                sum += p->x[i * q->taps + t][c] *
+                       (q->weight[c * q->taps + t] - (q->weight_zero ? q->weight_zero[c] : 0));
             p->y.data[(size_t)i * p->y_stride + (size_t)c] = exact_code(
                 (int32_t)(uint32_t)(uint64_t)sum, q->multiplier[c], q->zero, q->lo, q->hi);
         }
@@ -38,6 +39,7 @@ static Problem problem(Rng *rng, int places, int channels, int taps, bool extrem
     }
     for (int i = 0; i < places * taps; i++) p.x[i] = p.source[rng_below(rng, SOURCES)].data;
     p.weight = guarded(count * (size_t)taps, 1);
+    p.weight_zero = guarded(count * sizeof(int32_t), sizeof(int32_t));
     p.bias = guarded(count * sizeof(int32_t), sizeof(int32_t));
     p.multiplier = guarded(count * sizeof(Multiplier), sizeof(int32_t));
     p.y = guarded(p.y_bytes, 1);
@@ -46,6 +48,7 @@ static Problem problem(Rng *rng, int places, int channels, int taps, bool extrem
             int w = extreme ? (c % 2 ? 127 : -127) : (int)rng_below(rng, 255) - 127;
             p.weight.data[c * taps + t] = (uint8_t)w;
         }
+        ((int32_t *)p.weight_zero.data)[c] = extreme ? (c % 2 ? -128 : 127) : (int)rng_below(rng, 256) - 128;
         ((int32_t *)p.bias.data)[c] = (int32_t)(rng_next(rng) >> 32) >> rng_below(rng, 32);
         ((Multiplier *)p.multiplier.data)[c] = (Multiplier){
             (1 << 30) + (int32_t)rng_below(rng, 1u << 30),
@@ -55,6 +58,7 @@ static Problem problem(Rng *rng, int places, int channels, int taps, bool extrem
     p.q = (QDepthwise){channels,
                        taps,
                        (int8_t *)p.weight.data,
+                       rng_below(rng, 2) ? (int32_t *)p.weight_zero.data : NULL,
                        (int32_t *)p.bias.data,
                        (Multiplier *)p.multiplier.data,
                        lo,
@@ -80,7 +84,7 @@ static void check(Problem *p) {
         release(packed), release(y);
     }
     for (int s = 0; s < SOURCES; s++) release(p->source[s]);
-    release(p->weight), release(p->bias), release(p->multiplier), release(p->y);
+    release(p->weight), release(p->weight_zero), release(p->bias), release(p->multiplier), release(p->y);
 }
 
 static void test_all_shapes(void **state) {
@@ -110,7 +114,7 @@ static void test_by_hand(void **state) {
     const int32_t bias[] = {-7 * 103, 1 - 7 * 46};
     const uint8_t place[] = {9, 5}, padding[] = {7, 7};
     const Multiplier half = {1 << 30, 31};
-    QDepthwise q = {2, 2, weight, bias, (Multiplier[]){half, half}, 0, 0, 255, NULL};
+    QDepthwise q = {2, 2, weight, NULL, bias, (Multiplier[]){half, half}, 0, 0, 255, NULL};
     uint8_t y[2];
     qdepthwise_scalar.run(&q, 1, (const uint8_t *[]){place, padding}, y, 2);
     assert_int_equal(y[0], 3);

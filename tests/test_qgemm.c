@@ -19,7 +19,7 @@ typedef struct Case {
 typedef struct Problem {
     QGemm q;
     size_t x_stride, y_stride, y_count;
-    Guarded x, weight, bias, multiplier, y, acc;
+    Guarded x, weight, weight_zero, bias, multiplier, y, acc;
 } Problem;
 
 static uint8_t input_value(const Case *c, Rng *rng, int k) {
@@ -63,7 +63,8 @@ static void expect(Problem *p, int rows) {
             const uint8_t *x = p->x.data + (size_t)r * p->x_stride;
             int64_t sum = q->bias[o];
             for (int k = 0; k < q->depth; k++)
-                sum += x[k] * q->weight[(size_t)o * (size_t)q->depth + (size_t)k];
+                sum += x[k] * (q->weight[(size_t)o * (size_t)q->depth + (size_t)k] -
+                               (q->weight_zero ? q->weight_zero[o] : 0));
             int32_t acc = (int32_t)(uint32_t)(uint64_t)sum;
             size_t at = (size_t)r * p->y_stride + (size_t)o;
             ((int32_t *)p->acc.data)[at] = acc;
@@ -79,6 +80,7 @@ static Problem problem(const Case *c, Rng *rng) {
     p.y_count = before * p.y_stride + last * outputs;
     p.x = guarded(before * p.x_stride + last * (size_t)c->depth, 1);
     p.weight = guarded(weights, 1);
+    p.weight_zero = guarded(outputs * sizeof(int32_t), sizeof(int32_t));
     p.bias = guarded(outputs * sizeof(int32_t), sizeof(int32_t));
     p.multiplier = guarded(outputs * sizeof(Multiplier), sizeof(int32_t));
     p.y = guarded(p.y_count, 1);
@@ -90,6 +92,7 @@ static Problem problem(const Case *c, Rng *rng) {
         p.weight.data[i] = (uint8_t)weight_value(c, rng, (int)(i % (size_t)c->depth));
     for (size_t o = 0; o < outputs; o++) {
         ((int32_t *)p.bias.data)[o] = bias_value(rng);
+        ((int32_t *)p.weight_zero.data)[o] = c->fill % 2 ? 127 - 255 * (int)(o % 2) : (int)rng_below(rng, 256) - 128;
         ((Multiplier *)p.multiplier.data)[o] = multiplier_value(c, rng);
     }
     p.q = (QGemm){.outputs = c->outputs,
@@ -98,6 +101,7 @@ static Problem problem(const Case *c, Rng *rng) {
                   .lo = c->lo,
                   .hi = c->hi,
                   .weight = (int8_t *)p.weight.data,
+                  .weight_zero = rng_below(rng, 2) ? (int32_t *)p.weight_zero.data : NULL,
                   .bias = (int32_t *)p.bias.data,
                   .multiplier = (Multiplier *)p.multiplier.data};
     expect(&p, c->rows);
@@ -129,7 +133,7 @@ static void check_case(const Case *c, Rng *rng) {
     Problem p = problem(c, rng);
     for (int i = 0; qgemm_kernels[i]; i++)
         if (qgemm_kernels[i]->usable()) check_kernel(qgemm_kernels[i], c, &p);
-    release(p.x), release(p.weight), release(p.bias), release(p.multiplier), release(p.y),
+    release(p.x), release(p.weight), release(p.weight_zero), release(p.bias), release(p.multiplier), release(p.y),
         release(p.acc);
 }
 
@@ -240,7 +244,7 @@ static void test_signed_codes_as_bytes(void **state) {
     const uint8_t x[] = {10 + 128, 0, 255};
     Multiplier m;
     assert_true(multiplier_from(1 / 128., &m));
-    QGemm q = {1, 3, weight, &bias, &m, .zero = 128 - 20, .lo = 0, .hi = 255, .packed = NULL};
+    QGemm q = {1, 3, weight, NULL, &bias, &m, .zero = 128 - 20, .lo = 0, .hi = 255, .packed = NULL};
     uint8_t y;
     int32_t acc;
     qgemm_scalar.run(&q, 1, x, 3, &y, 1, NULL);

@@ -20,12 +20,29 @@ static bool report(const Settings *settings, const Model *model, const Engine *e
     return json_print(json, error);
 }
 
+/* Turns the layers of --disable-quant to float; without the option nothing happens. */
+static bool disable(Model *model, const Settings *settings, Error *error) {
+    char name[NODE_NAME];
+    if (!settings->disable_quant) return true;
+    unsigned grids = 1 << STAGE_CALIBRATED | 1 << STAGE_QAT;
+    if (!model_expect(model, settings->arguments[0], grids, "--disable-quant is for calibrated and fine-tuned ones",
+                      error))
+        return false;
+    for (const char *word = settings->disable_quant; word; word = strchr(word, ',') ? strchr(word, ',') + 1 : NULL) {
+        snprintf(name, sizeof name, "%.*s", (int)strcspn(word, ","), word);
+        Error reason = {0};
+        if (!quant_switch(model->quant, name, false, &reason))
+            return error_set(error, ERROR_USAGE, "--disable-quant: %s", reason.message);
+    }
+    return true;
+}
+
 static int command_eval(const Settings *settings, Error *error) {
     Model *model = model_load(settings->arguments[0], error);
     Dataset *data = NULL;
     Engine *engine = NULL;
     Evaluation result;
-    bool ok = model && (data = dataset_open(settings->data, strcmp(settings->split, "train") == 0,
+    bool ok = model && disable(model, settings, error) && (data = dataset_open(settings->data, strcmp(settings->split, "train") == 0,
                                             settings->limit, error)) &&
               model_fits(model, data, error) &&
               (engine = engine_open(model, settings->batch, NULL, error));
@@ -43,7 +60,7 @@ static int command_eval(const Settings *settings, Error *error) {
 static const OptionUse options[] = {
     TAKES("data"),    TAKES("split"),       TAKES("limit"),
     TAKES("batch"),   TAKES("predictions"), TAKES("json"),
-    TAKES("threads"), TAKES_COMMON,         {0},
+    TAKES("threads"), TAKES("disable-quant"), TAKES_COMMON, {0},
 };
 
 const Command eval_command = {
@@ -54,6 +71,7 @@ const Command eval_command = {
     .most = 1,
     .options = options,
     .examples = "stair eval int8.safetensors\n"
-                "stair eval int8.safetensors --predictions int8.csv --json\n",
+                "stair eval int8.safetensors --predictions int8.csv --json\n"
+                "stair eval calibrated.safetensors --disable-quant conv1,fc\n",
     .run = command_eval,
 };

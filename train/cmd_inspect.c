@@ -43,9 +43,9 @@ static void print_quantizers(const QuantNet *net) {
                (double)q->scale[0], q->zero_point[0], q->qmin, q->qmax, (double)dequantize(q, 0, q->qmin),
                (double)dequantize(q, 0, q->qmax));
     }
-    const QuantSpec *w = &net->config.weight;
-    printf("\nweights: %d bits, %s, one scale for each %s\n", w->bits, w->symmetric ? "symmetric" : "affine",
-           w->per_channel ? "output channel" : "layer");
+    Arena *arena = arena_new();
+    printf("\nquantizers:\n%s", quant_text(net, arena));
+    arena_free(arena);
 }
 
 static json_t *quantizers_to_json(const QuantNet *net) {
@@ -108,7 +108,13 @@ static bool print_text(Model *model, Arena *arena, Error *error) {
     printf("\n%s", graph_text(model->graph, arena));
     print_nodes(model);
     if (!model->quant) return true;
+    Error none = {0};
+    if (model->stage != STAGE_FROZEN && !quant_freeze(model->quant, error)) return false; /* shown in the lists */
     print_quantizers(model->quant);
+    if (!quant_integral(model->quant, &none)) {
+        printf("\nno program: %s\n", none.message);
+        return true;
+    }
     Program *program = model_program(model, error);
     if (!program) return false;
     printf("\nprogram: %zu bytes of scratch an image\n%s", program->bytes_per_sample,

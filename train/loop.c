@@ -96,7 +96,7 @@ static bool open_log(Loop *loop, Error *error) {
 static bool loop_start(Loop *loop, Error *error) {
     TrainRun *run = loop->run;
     const Settings *s = run->settings;
-    if (!file_probe(run->output, error)) return false;
+    if (run->output && !file_probe(run->output, error)) return false;
     loop->loader = loader_new(run->train, &run->model->pixels, s->batch, s->seed, true, error);
     if (!loop->loader) return false;
     loop->tape = tape_new(true);
@@ -213,6 +213,7 @@ static bool save(Loop *loop, Error *error) {
     const char *bad = bad_parameter(run->model->graph, loop->arena);
     if (bad)
         return diverged(loop, run->position.step, arena_text(loop->arena, "%s is not finite", bad), error);
+    if (!run->output) return true;
     json_decref(run->model->training);
     run->model->training =
         recipe_to_json(run->kind, run->settings, &run->position, run->data_crc, run->origin);
@@ -269,6 +270,7 @@ static bool end_epoch(Loop *loop, Error *error) {
 static int stop(Loop *loop, int signal, Error *error) {
     progress_finish(&loop->progress);
     if (!save(loop, error)) return error->code;
+    if (!loop->run->output) return 128 + signal;
     fprintf(stderr, "stair: stopped at step %lld of %lld; to go on: stair %s --resume %s\n",
             (long long)loop->run->position.step, (long long)loop->plan.steps, loop->run->kind,
             loop->run->output);

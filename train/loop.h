@@ -9,7 +9,7 @@ typedef struct TrainRun {
     const char *kind; /* "train" or "finetune" */
     Model *model;     /* float, or qat with its quantizers switched on */
     const Settings *settings;
-    const char *output;      /* the checkpoint, written after each epoch and when stopped */
+    const char *output;      /* the checkpoint, written after each epoch and when stopped; NULL: none is */
     double final_fraction;   /* of the cosine schedule */
     Position position;       /* where to start; moves on */
     bool resumed;            /* the optimizer's memory is in the model's file */

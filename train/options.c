@@ -87,6 +87,35 @@ static bool read_text(const Option *option, const OptionUse *use, const char *te
     return false;
 }
 
+/* One number, or first..last, which may fall. */
+static bool read_span(const Option *option, const char *text, IntList *list) {
+    char word[64];
+    snprintf(word, sizeof word, "%s", text);
+    char *dots = strstr(word, "..");
+    if (dots) *dots = '\0';
+    int first, last;
+    if (!read_int(option, NULL, word, &first) || !read_int(option, NULL, dots ? dots + 2 : word, &last)) return false;
+    for (int step = first <= last ? 1 : -1;; first += step) {
+        if (list->count == INT_LIST_MOST) return false;
+        list->value[list->count++] = first;
+        if (first == last) return true;
+    }
+}
+
+static bool read_list(const Option *option, const OptionUse *use, const char *text, void *value) {
+    IntList list = {0};
+    char copy[256];
+    if (snprintf(copy, sizeof copy, "%s", text) >= (int)sizeof copy) return false;
+    for (char *rest = copy, *word; (word = strsep(&rest, ","));)
+        if (!read_span(option, word, &list)) return false;
+    for (int i = 0; i < list.count; i++) /* a number twice is a slip */
+        for (int k = 0; k < i; k++)
+            if (list.value[i] == list.value[k]) return false;
+    if (list.count > 1 && !(use && use->many)) return false;
+    *(IntList *)value = list;
+    return true;
+}
+
 static bool read_flag(const Option *option, const OptionUse *use, const char *text, void *value) {
     (void)option, (void)use, (void)text;
     *(bool *)value = true;
@@ -97,12 +126,13 @@ static const OptionKind int_kind = {.what = "a whole number", .number = true, .r
 static const OptionKind size_kind = {.what = "a whole number", .number = true, .read = read_size};
 static const OptionKind number_kind = {.what = "a number", .number = true, .read = read_number};
 static const OptionKind text_kind = {.what = "a non-empty text", .read = read_text};
+static const OptionKind list_kind = {.what = "a whole number", .number = true, .read = read_list};
 static const OptionKind flag_kind = {.read = read_flag};
 
 /* clang-format off: it takes the types for labels */
 #define KIND_OF(field)                                                                             \
     _Generic(((Settings *)0)->field, int: &int_kind, uint64_t: &size_kind, double: &number_kind,   \
-             const char *: &text_kind, bool: &flag_kind)
+             const char *: &text_kind, bool: &flag_kind, IntList: &list_kind)
 /* clang-format on */
 
 static const char *split_name(int i) {
@@ -141,6 +171,7 @@ const char *option_takes(const Option *option, const OptionUse *use, char *text,
     else
         text_append(text, size, "%s", kind->what ? kind->what : "no value");
     if (kind->number) text_append(text, size, " from %.16g to %.16g", option->min, option->max);
+    if (use && use->many) text_append(text, size, ", or several, like %s", option->fallback ? "8..4 or 8,6,4" : "0,1,2");
     return text;
 }
 

@@ -15,13 +15,23 @@
 
 #include "autograd/error.h"
 
+/* Whole numbers: `8..2`, `8,6,4`, or one alone. */
+enum { INT_LIST_MOST = 32 };
+typedef struct IntList {
+    int count;
+    int value[INT_LIST_MOST];
+} IntList;
+
 /* What the command line said, defaults filled in. Text is NULL and a number 0 where an option has
  * no default and was not given. Text points into argv or the tables. */
 typedef struct Settings {
-    const char *model, *data, *output, *resume, *log, *config, *predictions;
+    const char *model, *data, *output, *resume, *log, *config, *predictions, *csv;
+    const char *disable_quant, *write_config;
     const char *schedule, *method, *split; /* one of the option's choices, as the table spells it */
-    double epochs, lr, momentum, weight_decay, gamma, percentile;
-    int batch, warmup, step_size, threads, limit, images, bits, weight_bits;
+    double epochs, lr, momentum, weight_decay, gamma, percentile, drop;
+    double finetune_epochs;
+    int batch, warmup, step_size, threads, limit, images, size;
+    IntList bits, weight_bits, seeds;
     uint64_t seed;
     bool nesterov, compare, per_tensor, per_channel, json, quiet, help;
 
@@ -53,6 +63,7 @@ typedef struct OptionUse {
     bool required;
     const char *unless; /* an option that makes a required one superfluous */
     bool whole;         /* a number without fraction */
+    bool many;          /* a list may have more than one number */
 } OptionUse;
 
 typedef struct Command Command;

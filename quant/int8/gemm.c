@@ -10,20 +10,24 @@ QGemm gemm_operand(const QNode *q, int first, int count, const int order[], Aren
     size_t depth = (size_t)w->depth;
     int8_t *weight = arena_alloc(arena, size_mul((size_t)count, depth));
     int32_t *bias = arena_alloc(arena, sizeof *bias * (size_t)count);
+    int32_t *weight_zero = arena_alloc(arena, sizeof *weight_zero * (size_t)count);
     Multiplier *multiplier = arena_alloc(arena, sizeof *multiplier * (size_t)count);
     for (int o = 0; o < count; o++) {
         const int8_t *from = w->weight + (size_t)(first + o) * depth;
+        int32_t zero = w->grid.zero_point[w->grid.channels == 1 ? 0 : first + o];
         int32_t sum = 0; /* |sum| * Z_x fits: freezing has proven it */
         for (size_t k = 0; k < depth; k++) {
             weight[(size_t)o * depth + k] = from[order[k]];
-            sum += from[k];
+            sum += from[k] - zero;
         }
         bias[o] = w->bias[first + o] - quantizer_zero(q->in[0]) * sum;
+        weight_zero[o] = zero;
         multiplier[o] = w->multiplier[first + o];
     }
     QGemm gemm = {.outputs = count,
                   .depth = w->depth,
                   .weight = weight,
+                  .weight_zero = weight_zero,
                   .bias = bias,
                   .multiplier = multiplier,
                   .zero = quantizer_zero(q->out),

@@ -1,6 +1,6 @@
 /* The integer depthwise convolution: each channel meets its own small kernel and no other channel.
  *
- *     acc[p][c] = bias[c] + sum over t of x[p][t][c] * weight[c][t]
+ *     acc[p][c] = bias[c] + sum over t of x[p][t][c] * (weight[c][t] - weight_zero[c])
  *     y[p][c]   = requantize(acc[p][c], multiplier[c], zero, lo, hi)
  *
  * A tap t is one place of the kernel. x[p][t] points to the channels of the input place that tap t
@@ -16,6 +16,7 @@
 typedef struct QDepthwise {
     int channels, taps;           /* >= 0 */
     const int8_t *weight;         /* [channels][taps] */
+    const int32_t *weight_zero;   /* [channels], subtracted from each weight; NULL: 0 */
     const int32_t *bias;          /* [channels], q_b - Z_x sum(w) */
     const Multiplier *multiplier; /* [channels] */
     int32_t zero, lo, hi;         /* of the output, as bytes: 0 .. 255, lo <= hi */

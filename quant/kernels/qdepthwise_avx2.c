@@ -20,7 +20,9 @@ static size_t avx2_packed_bytes(const QDepthwise *q) {
 
 static int16_t weight_or_zero(const QDepthwise *q, size_t c, size_t t) {
     size_t taps = (size_t)q->taps;
-    return c < (size_t)q->channels && t < taps ? q->weight[c * taps + t] : 0;
+    if (c >= (size_t)q->channels || t >= taps) return 0;
+    int32_t zero = q->weight_zero ? q->weight_zero[c] : 0;
+    return (int16_t)(q->weight[c * taps + t] - zero);
 }
 
 static void avx2_pack(const QDepthwise *q, void *packed) {

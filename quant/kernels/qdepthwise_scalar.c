@@ -5,7 +5,8 @@
 static int32_t sum_of(const QDepthwise *q, int c, const uint8_t *const *x) {
     const int8_t *w = q->weight + (size_t)c * (size_t)q->taps;
     uint32_t acc = (uint32_t)q->bias[c];
-    for (int t = 0; t < q->taps; t++) acc += (uint32_t)(x[t][c] * w[t]);
+    int32_t zero = q->weight_zero ? q->weight_zero[c] : 0;
+    for (int t = 0; t < q->taps; t++) acc += (uint32_t)(x[t][c] * (w[t] - zero));
     return (int32_t)acc;
 }
 

@@ -1,7 +1,7 @@
 /* The integer matrix product: rows of activation bytes times a matrix of int8 weights, int32 sums,
  * output bytes.
  *
- *     acc[r][o] = bias[o] + sum over k of x[r][k] * weight[o][k]
+ *     acc[r][o] = bias[o] + sum over k of x[r][k] * (weight[o][k] - weight_zero[o])
  *     y[r][o]   = requantize(acc[r][o], multiplier[o], zero, lo, hi)
  *
  * An activation code q in qmin .. qmax is stored as the byte u = q - qmin, and its zero point
@@ -22,6 +22,7 @@
 typedef struct QGemm {
     int outputs, depth;           /* >= 0 */
     const int8_t *weight;         /* [outputs][depth] */
+    const int32_t *weight_zero;   /* [outputs], -128 .. 127; NULL: 0, symmetric weights */
     const int32_t *bias;          /* [outputs], q_b - Z_x sum(w) */
     const Multiplier *multiplier; /* [outputs] */
     int32_t zero, lo, hi;         /* of the output, as bytes: 0 .. 255, lo <= hi */

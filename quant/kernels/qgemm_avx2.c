@@ -1,8 +1,8 @@
 /* The integer matrix product with AVX2, equal to the scalar one byte for byte.
  *
  * vpmaddwd multiplies 16-bit lanes and adds neighbours: x[k] w[k] + x[k+1] w[k+1] in one int32
- * lane, exact for bytes (at most 2 * 255 * 128). So everything runs in pairs of k:
- *   - the weights are widened to 16 bits once and packed in panels of 16 outputs, a pair of k of 8
+ * lane, exact for bytes (at most 2 * 255 * 255). So everything runs in pairs of k:
+ *   - the weights are widened to 16 bits once, less their zero point (which then costs nothing), and packed in panels of 16 outputs, a pair of k of 8
  *     outputs to a register; absent outputs and an odd depth's last k are zeros;
  *   - the bytes of a block of rows are widened into scratch, and one row's pair goes to all lanes.
  * A tile of 6 rows x 16 outputs keeps its 12 sums in registers; with 2 for weights, 1 for the pair
@@ -31,7 +31,9 @@ static size_t avx2_scratch_bytes(const QGemm *q) {
 
 static int16_t weight_or_zero(const QGemm *q, size_t output, size_t k) {
     size_t depth = (size_t)q->depth;
-    return output < (size_t)q->outputs && k < depth ? q->weight[output * depth + k] : 0;
+    if (output >= (size_t)q->outputs || k >= depth) return 0;
+    int32_t zero = q->weight_zero ? q->weight_zero[output] : 0;
+    return (int16_t)(q->weight[output * depth + k] - zero);
 }
 
 static void avx2_pack(const QGemm *q, void *packed) {

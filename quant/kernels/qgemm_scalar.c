@@ -4,8 +4,9 @@
 /* One sum over a row x[depth]; unsigned, since signed arithmetic must not wrap. */
 static int32_t sum_of(const QGemm *q, int output, const uint8_t *x) {
     const int8_t *w = q->weight + (size_t)output * (size_t)q->depth;
+    int32_t zero = q->weight_zero ? q->weight_zero[output] : 0;
     uint32_t acc = (uint32_t)q->bias[output];
-    for (int k = 0; k < q->depth; k++) acc += (uint32_t)(x[k] * w[k]);
+    for (int k = 0; k < q->depth; k++) acc += (uint32_t)(x[k] * (w[k] - zero));
     return (int32_t)acc;
 }
 

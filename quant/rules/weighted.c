@@ -1,7 +1,7 @@
 /* weighted: convolutions and linear layers, with the batchnorm and relu they absorbed.
  *
  *   training    y = relu(apply(x, FQ(s W), FQ(b')))      s, b' from the fold, differentiable
- *   evaluation  acc = apply(q_x - Z_x, q_w) + q_b, exact, then one rounding by N6
+ *   evaluation  acc = apply(q_x - Z_x, q_w - Z_w) + q_b, exact, then one rounding by N6
  */
 #include <float.h>
 #include <stdlib.h>
@@ -11,11 +11,6 @@
 #include "quant/fold.h"
 #include "quant/outputs_first.h"
 #include "quant/rules/integers.h"
-
-static bool check(const QNode *q, Error *error) {
-    if (q->weight.is_signed && q->weight.symmetric) return true;
-    return error_set(error, ERROR_INPUT, "%s: weights are signed and symmetric", q->node->name);
-}
 
 /* The weights and bias that the layer computes with: folded, still float. */
 typedef struct Folded {
@@ -34,15 +29,25 @@ static void channel_range(const Tensor *w, int channels, int c, float *lo, float
     }
 }
 
-/* N3 and N9 for weights: absolute largest of each channel, no scale so small that the bias's code would not fit. A dead
- * channel is its bias, and gets the scale that holds it best. */
+/* The codes of the weights, which int8 holds: unsigned ones are those of the signed grid moved by 2^(b-1), zero point
+ * and all, and stand for the same reals. */
+static QParams weight_codes(Arena *arena, const QNode *q, int outputs) {
+    QuantSpec spec = q->weight;
+    spec.is_signed = true;
+    return qparams_new(arena, &spec, spec.per_channel ? outputs : 1);
+}
+
+/* N3 and N9 for weights: the range of each channel, no scale so small that the bias's code would not fit. A dead channel
+ * is its bias, and gets the scale that holds it best. */
 static QParams weight_grid(Arena *arena, const QNode *q, const Tensor *w, const Tensor *bias) {
-    int outputs = w->shape.dim[0], channels = q->weight.per_channel ? outputs : 1;
-    QParams grid = qparams_new(arena, &q->weight, channels);
+    int outputs = w->shape.dim[0];
+    QParams grid = weight_codes(arena, q, outputs);
+    int channels = grid.channels;
     for (int c = 0; c < channels; c++) {
         float lo, hi;
         channel_range(w, channels, c, &lo, &hi);
         if (!isfinite(lo) || !isfinite(hi)) continue; /* the NaN check of the step reports it */
+        spec_range(&q->weight, &lo, &hi);
         qparams_set_range(&grid, c, q->weight.symmetric, lo, hi);
         if (lo == hi) grid.scale[c] = 0; /* dead: 0 until a bias asks for more */
     }
@@ -68,7 +73,7 @@ static Folded fold(Tape *tape, const QNode *q) {
 
 static Tensor *simulate(const Run *run, const QNode *q, Tensor *const in[]) {
     Folded f = fold(run->tape, q);
-    if (q->out->faking) {
+    if (q->out->faking && !q->is_float) {
         QParams *grid = arena_alloc(run->tape->arena, sizeof *grid);
         *grid = f.grid;
         f.weight = op_fakequant(run->tape, f.weight, grid, q->config->ste);
@@ -80,9 +85,8 @@ static Tensor *simulate(const Run *run, const QNode *q, Tensor *const in[]) {
 
 /* --- freezing --- */
 
-static float scale_of(const WeightedIntegers *w, int o) {
-    return w->grid.scale[w->grid.channels == 1 ? 0 : o];
-}
+static int channel_of(const WeightedIntegers *w, int o) { return w->grid.channels == 1 ? 0 : o; }
+static float scale_of(const WeightedIntegers *w, int o) { return w->grid.scale[channel_of(w, o)]; }
 
 static void blank(QNode *q, Arena *arena) {
     WeightLayout layout = node_layout(q->node);
@@ -90,7 +94,7 @@ static void blank(QNode *q, Arena *arena) {
     w->outputs = layout.outputs;
     w->depth = layout.runs * layout.run;
     size_t count = (size_t)w->outputs * (size_t)w->depth;
-    w->grid = qparams_new(arena, &q->weight, q->weight.per_channel ? w->outputs : 1);
+    w->grid = weight_codes(arena, q, w->outputs);
     w->weight = arena_alloc(arena, count);
     w->stored = q->node->layer->layout ? arena_alloc(arena, count) : w->weight;
     w->bias = arena_zeros(arena, sizeof *w->bias * (size_t)w->outputs);
@@ -104,7 +108,10 @@ static int arrays(const QNode *q, IntegerArray array[RULE_ARRAYS]) {
     array[1] = (IntegerArray){"bias", DTYPE_I32, SHAPE(w->outputs), w->bias};
     array[2] = (IntegerArray){"weight_fake_quant.scale", DTYPE_F32, SHAPE(w->grid.channels),
                               w->grid.scale};
-    return 3;
+    if (q->weight.symmetric) return 3;
+    array[3] = (IntegerArray){"weight_fake_quant.zero_point", DTYPE_I32, SHAPE(w->grid.channels),
+                              w->grid.zero_point};
+    return 4;
 }
 
 /* w->weight from w->stored. */
@@ -124,18 +131,21 @@ static bool complete(QNode *q, Arena *arena, Error *error) {
     w->largest = 0;
     arrange(q);
     for (int o = 0; o < w->outputs; o++) {
-        int64_t sum = 0, absolute = 0;
+        int64_t sum = 0, absolute = 0, zero_w = w->grid.zero_point[channel_of(w, o)];
+        if (zero_w < w->grid.qmin || zero_w > w->grid.qmax)
+            return error_set(error, ERROR_INPUT, "%s.weight: a zero point of %lld, with %d bits", q->node->name,
+                             (long long)zero_w, q->weight.bits);
         for (int k = 0; k < w->depth; k++) {
             int64_t code = w->weight[(size_t)o * (size_t)w->depth + (size_t)k];
             if (code < w->grid.qmin || code > w->grid.qmax)
                 return error_set(error, ERROR_INPUT, "%s.weight: %lld is no code of %d bits",
                                  q->node->name, (long long)code, q->weight.bits);
-            sum += code;
-            absolute += llabs(code);
+            sum += code - zero_w;
+            absolute += llabs(code - zero_w);
         }
-        /* N5: the true sum, and the kernels' form of it, where Z_x sum(q_w) is taken out of the bias. All weights of
-         * an output may meet in one place: so it is in the kernels, where padding and the holes of a transposed
-         * convolution hold the code Z_x. */
+        /* N5: the true sum, and the kernels' form of it, where Z_x sum(q_w - Z_w) is taken out of the bias. All
+         * weights of an output may meet in one place: so it is in the kernels, where padding and the holes of a
+         * transposed convolution hold the code Z_x. */
         int64_t bias = w->bias[o], most = absolute * reach + llabs(bias);
         int64_t shifted = absolute * top + llabs(bias - zero * sum);
         most = most > shifted ? most : shifted;
@@ -169,8 +179,7 @@ static bool freeze(QNode *q, Arena *arena, Error *error) {
     const float *from = f.weight->data;
     for (int o = 0; o < w->outputs; o++)
         for (int k = 0; k < w->depth; k++)
-            w->stored[weight_index(&layout, o, k)] =
-                (int8_t)quantize(&w->grid, w->grid.channels == 1 ? 0 : o, *from++);
+            w->stored[weight_index(&layout, o, k)] = (int8_t)quantize(&w->grid, channel_of(w, o), *from++);
     for (int o = 0; f.bias && o < w->outputs; o++)
         w->bias[o] = quantize_bias(f.bias->data[o], q->in[0]->q.scale[0], scale_of(w, o));
     return complete(q, arena, error);
@@ -226,7 +235,12 @@ static Tensor *exact(const Run *run, const QNode *q, Tensor *const in[]) {
 
     Shape shape = node_tensor(node, "weight")->shape;
     Tensor *weight = tape_tensor(run->tape, shape);
-    for (size_t i = 0; i < weight->count; i++) weight->data[i] = w->stored[i];
+    WeightLayout layout = node_layout(node);
+    for (int o = 0; o < w->outputs; o++)
+        for (int k = 0; k < w->depth; k++) {
+            size_t i = weight_index(&layout, o, k);
+            weight->data[i] = (float)(w->stored[i] - w->grid.zero_point[channel_of(w, o)]);
+        }
     Tensor *rest = rule_codes(run, q->in[0], in[0]);
     Tensor *digit = rest;
 
@@ -255,7 +269,6 @@ static Tensor *exact(const Run *run, const QNode *q, Tensor *const in[]) {
 const Rule weighted_rule = {
     .name = "weighted",
     .owns_range = true,
-    .check = check,
     .simulate = simulate,
     .freeze = freeze,
     .blank = blank,
