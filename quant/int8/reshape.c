@@ -1,30 +1,50 @@
-/* flatten: the graph's flat order has channels first, values have them last, so this is a transposition. */
+/* reshape: the graph's order of values, which stays, has channels first; bytes have them last. Value i is byte
+ *
+ *     (i mod P) C + i / P          of C channels and P positions,
+ *
+ * before and after: a permutation. Where the number of channels stays, nothing moves. */
 #include "quant/program.h"
 
+typedef struct ReshapeArgs {
+    int channels, positions; /* of the input */
+} ReshapeArgs;
+
 static bool identity(const QNode *q) {
-    return shape_count(&q->node->shape) == (size_t)q->from[0]->shape.dim[0]; /* one position */
+    const Shape *out = &q->node->shape;
+    return out->dim[0] == q->from[0]->shape.dim[0];
 }
 
 static const void *lower(const QNode *q, Arena *arena, Error *error) {
-    (void)q, (void)error;
-    return arena_alloc(arena, 0); /* no constants */
+    (void)error;
+    const Shape *in = &q->from[0]->shape;
+    ReshapeArgs *args = arena_alloc(arena, sizeof *args);
+    *args = (ReshapeArgs){in->dim[0], (int)(shape_count(in) / (size_t)in->dim[0])};
+    return args;
 }
 
 static void run(const Instr *instr, const Call *call) {
-    const Value *in = &instr->value[instr->in[0]];
-    size_t channels = (size_t)in->channels, positions = (size_t)in->positions;
-    for (int n = 0; n < call->samples; n++) {
-        const uint8_t *x = call->in[0] + (size_t)n * in->bytes;
-        uint8_t *y = call->out + (size_t)n * in->bytes;
-        for (size_t c = 0; c < channels; c++)
-            for (size_t p = 0; p < positions; p++) y[c * positions + p] = x[p * channels + c];
+    const ReshapeArgs *a = instr->args;
+    const Value *out = &instr->value[instr->out];
+    const uint8_t *x = call->in[0];
+    uint8_t *y = call->out;
+    for (int n = 0; n < call->samples; n++, x += out->bytes, y += out->bytes) {
+        size_t to = 0; /* of value i = c P + p */
+        int filled = 0, channel = 0;
+        for (int c = 0; c < a->channels; c++)
+            for (int p = 0; p < a->positions; p++) {
+                y[to] = x[p * a->channels + c];
+                to += (size_t)out->channels;
+                if (++filled < out->positions) continue;
+                filled = 0;
+                to = (size_t)++channel;
+            }
     }
 }
 
-const InstrKind flatten_instr = {
-    .name = "flatten",
-    .summary = "channels last to one dimension",
-    .lowers = (const char *const[]){"flatten", NULL},
+const InstrKind reshape_instr = {
+    .name = "reshape",
+    .summary = "the same values in another order of bytes",
+    .lowers = (const char *const[]){"flatten", "reshape", NULL},
     .lower = lower,
     .identity = identity,
     .run = run,
