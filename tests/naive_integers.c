@@ -166,9 +166,10 @@ static void softmax(const QNode *q, const Image *x, int64_t *y) {
             for (int c = 0; c < x->channels; c++) {
                 double d = (double)(most - x->q[c * places + p]);
                 int64_t power = (int64_t)nearbyint(exp(-scale_of(q->in[0]) * d) * 8388608);
-                if (pass == 0) sum += power;
-                int64_t share = (2 * (power << n) + sum) / (2 * sum);
-                if (pass == 1) y[c * places + p] = output_code(q, share, 0);
+                if (pass == 0)
+                    sum += power;
+                else
+                    y[c * places + p] = output_code(q, (2 * (power << n) + sum) / (2 * sum), 0);
             }
     }
 }
