@@ -28,12 +28,15 @@ TRAIN_OBJ := $(TRAIN_SRC:%.c=$(BUILD)/%.o)
 TEST_OBJ  := $(filter-out $(BUILD)/train/main.o,$(TRAIN_OBJ)) \
              $(patsubst %.c,$(BUILD)/%.o,$(filter-out $(TEST_SRC),$(wildcard tests/*.c)))
 TESTS     := $(TEST_SRC:%.c=$(BUILD)/%)
-SLOW      := $(BUILD)/tests/test_pipeline $(BUILD)/tests/test_train
+# these run the whole program: test-fast leaves them out
+SLOW      := $(addprefix $(BUILD)/tests/test_,pipeline resume docs cli inputs)
+
+SUBMAKE = $(MAKE) --no-print-directory $(if $(filter -j%,$(MAKEFLAGS)),,-j$(shell nproc))
 
 .PHONY: all deps demo test test-fast asan arrows bench clean help
 .SECONDARY:
 all: deps
-	@$(MAKE) --no-print-directory $(BUILD)/stair
+	@$(SUBMAKE) $(BUILD)/stair
 
 $(BUILD)/stair: $(TRAIN_OBJ) $(BUILD)/libstair.a
 	@echo '  link $@'
@@ -56,10 +59,10 @@ $(BUILD)/tests/test_%: $(BUILD)/tests/test_%.o $(TEST_OBJ) $(BUILD)/libstair.a
 	@$(CC) $(LDFLAGS) $^ -lcmocka $(LDLIBS) -o $@
 
 test: deps
-	@$(MAKE) --no-print-directory run-tests
+	@$(SUBMAKE) run-tests
 
 test-fast: deps
-	@$(MAKE) --no-print-directory run-tests TESTS='$(filter-out $(SLOW),$(TESTS))'
+	@$(SUBMAKE) run-tests TESTS='$(filter-out $(SLOW),$(TESTS))'
 
 .PHONY: run-tests
 run-tests: $(BUILD)/stair $(TESTS)
@@ -67,7 +70,7 @@ run-tests: $(BUILD)/stair $(TESTS)
 
 # The sanitized build uses -O1: the compiler keeps every check, and the tests still end in minutes.
 asan: deps
-	@$(MAKE) --no-print-directory run-tests BUILD=$(BUILD)/asan \
+	@$(SUBMAKE) run-tests BUILD=$(BUILD)/asan \
 	  CFLAGS='-O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all' \
 	  LDFLAGS='-fsanitize=address,undefined'
 
@@ -75,11 +78,11 @@ arrows:
 	@tests/arrows.sh
 
 demo: deps
-	@$(MAKE) --no-print-directory $(BUILD)/stair
+	@$(SUBMAKE) $(BUILD)/stair
 	@STAIR=$(BUILD)/stair train/demo.sh
 
 bench: deps
-	@$(MAKE) --no-print-directory $(BUILD)/stair
+	@$(SUBMAKE) $(BUILD)/stair
 	@STAIR=$(BUILD)/stair bench/run.sh
 
 deps:
@@ -91,4 +94,4 @@ clean:
 help:
 	@sed -n 's/^# \{0,1\}//p' Makefile | head -6
 
--include $(LIB_OBJ:.o=.d) $(TRAIN_OBJ:.o=.d) $(TEST_SRC:%.c=$(BUILD)/%.d)
+-include $(sort $(LIB_OBJ:.o=.d) $(TRAIN_OBJ:.o=.d) $(TEST_OBJ:.o=.d) $(TEST_SRC:%.c=$(BUILD)/%.d))

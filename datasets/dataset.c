@@ -38,15 +38,15 @@ static const DatasetFormat *find(Search *search, Error *error) {
     for (int i = 0; i < FORMATS; i++)
         if (formats[i]->found(search)) return formats[i];
     struct stat status;
-    const char *state = "has no data set";
+    const char *hint = strcmp(search->folder, DATASET_DEFAULT) == 0
+                           ? "; it comes with: apt-get install dataset-fashion-mnist"
+                           : "";
     if (stat(search->folder, &status) != 0)
-        state = strerror(errno);
+        error_set(error, ERROR_IO, "%s: %s%s", search->folder, strerror(errno), hint);
     else if (!S_ISDIR(status.st_mode))
-        state = "is not a folder";
-    error_set(error, ERROR_IO,
-              "%s: %s; tried %s in it. Fashion-MNIST, the default, comes with: "
-              "apt-get install dataset-fashion-mnist",
-              search->folder, state, search->tried);
+        error_set(error, ERROR_IO, "%s: is not a folder", search->folder);
+    else
+        error_set(error, ERROR_IO, "%s: has no data set; tried %s%s", search->folder, search->tried, hint);
     return NULL;
 }
 

@@ -1,6 +1,7 @@
 /* The graph itself: nodes, parameters, the forward walk. Its text form is graph_text.c. */
 #include "nn/graph.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "nn/nearest.h"
@@ -37,13 +38,9 @@ Graph *graph_new(const char *name) {
 }
 
 void graph_rename(Graph *graph, const char *name) {
-    size_t length = strlen(name);
-    if (length > NODE_NAME - 1) {
-        length = NODE_NAME - 1;
-        while (length && (name[length] & 0xc0) == 0x80) length--; /* not within a letter of UTF-8 */
-    }
-    memcpy(graph->name, name, length);
-    graph->name[length] = 0;
+    snprintf(graph->name, sizeof graph->name, "%s", name);
+    for (char *c = graph->name; *c; c++)
+        if (*c < ' ' || *c > '~') *c = '?';
 }
 
 void graph_free(Graph *graph) {
@@ -117,6 +114,16 @@ Tensor *node_tensor(const Node *node, const char *name) {
     for (int i = 0; i < node->params; i++)
         if (strcmp(node->param[i].name, name) == 0) return node->param[i].tensor;
     return NULL;
+}
+
+WeightLayout node_layout(const Node *node) {
+    if (node->layer->layout) return node->layer->layout(node);
+    const Tensor *weight = node_tensor(node, "weight");
+    int outputs = weight->shape.dim[0];
+    return (WeightLayout){.outputs = outputs,
+                          .block = outputs,
+                          .runs = 1,
+                          .run = (int)(weight->count / (size_t)outputs)};
 }
 
 void graph_init(Graph *graph, uint64_t seed) {

@@ -63,7 +63,7 @@ char *graph_text(const Graph *graph, Arena *arena);
 Node *graph_add(Graph *graph, const char *name, const Layer *layer, const void *spec, int inputs,
                 const int in[], Error *error);
 Graph *graph_new(const char *name);
-/* A longer name is cut behind a whole letter of UTF-8: files take nothing else. */
+/* Names come from files and their paths: cut to fit, and what is not printable ASCII becomes '?'. */
 void graph_rename(Graph *graph, const char *name);
 /* After the last node: one input, nothing unused. If not, *at is the node to blame; NULL: none. */
 bool graph_complete(const Graph *graph, const Node **at, Error *error);
@@ -72,6 +72,9 @@ bool graph_complete(const Graph *graph, const Node **at, Error *error);
 void node_param(Node *node, const char *name, Shape shape, bool trainable);
 /* The tensor of that name, NULL if the node has none. */
 Tensor *node_tensor(const Node *node, const char *name);
+
+/* The layout of a weighted node's "weight". */
+WeightLayout node_layout(const Node *node);
 
 /* Fills all parameters as PyTorch's layers do, each from its own random stream of `seed`. */
 void graph_init(Graph *graph, uint64_t seed);

@@ -59,8 +59,7 @@ static void says_what_was_tried(void **state) {
         "train-images.idx3-ubyte, train-images.idx3-ubyte.gz, MNIST/raw/train-images-idx3-ubyte, ",
         ", FashionMNIST/raw/train-images.idx3-ubyte.gz, ",
         ", data_batch_1.bin, ",
-        ", cifar-10-batches-bin/data_batch_5.bin in it",
-        "apt-get install dataset-fashion-mnist",
+        ", cifar-10-batches-bin/data_batch_5.bin",
     };
     Error error = {0};
     assert_null(dataset_open(scratch_path(""), true, 0, &error));
@@ -69,13 +68,13 @@ static void says_what_was_tried(void **state) {
 
     Error missing = {0};
     assert_null(dataset_open(scratch_path("nowhere"), true, 0, &missing));
-    assert_error(&missing, ERROR_IO, "nowhere: No such file or directory; tried ");
+    assert_error(&missing, ERROR_IO, "nowhere: No such file or directory");
 
     Error file = {0};
     Bytes bytes = {0};
     scratch_write("file", &bytes);
     assert_null(dataset_open(scratch_path("file"), true, 0, &file));
-    assert_error(&file, ERROR_IO, "file: is not a folder; tried ");
+    assert_error(&file, ERROR_IO, "file: is not a folder");
     scratch_delete("file");
 }
 

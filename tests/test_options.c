@@ -110,9 +110,9 @@ static void test_numbers(void **state) {
                  "--epochs takes a whole number from 0 to 1000000, not \"%s\"", not_epochs[i]);
         expect_error(words, message);
     }
-    expect_error("in|--lr|1e10", "--lr takes a number from 0 to 1000000000, not \"1e10\"");
-    expect_error("in|--lr|-1", "--lr takes a number from 0 to 1000000000, not \"-1\"");
-    expect_error("in|--lr|-inf", "--lr takes a number from 0 to 1000000000, not \"-inf\"");
+    expect_error("in|--lr|1e31", "--lr takes a number from 0 to 1e+30, not \"1e31\"");
+    expect_error("in|--lr|-1", "--lr takes a number from 0 to 1e+30, not \"-1\"");
+    expect_error("in|--lr|-inf", "--lr takes a number from 0 to 1e+30, not \"-inf\"");
     static const char *const not_batch[] = {"0",
                                             "65537",
                                             "-1",
@@ -152,7 +152,6 @@ static void test_misuse(void **state) {
     expect_error("in|--quiet=1", "--quiet takes no value");
     expect_error("in|--schedule|cos", "--schedule takes cosine, step or constant, not \"cos\"");
     expect_error("in|-o|x|--per-channel|--per-tensor", "--per-tensor contradicts --per-channel");
-    expect_error("in|-o|x|-q|-v", "--quiet contradicts --verbose");
     expect_error("in", "trial needs --output OUT");
     expect_error("-o|x", "trial needs IN [MORE]");
     expect_error("-o|x|", "argument 1 is empty");

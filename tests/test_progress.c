@@ -26,7 +26,8 @@ static const ProgressPoint middle = {.epoch = 3,
                                      .steps = 1000,
                                      .images = 12800,
                                      .loss = 0.34567,
-                                     .accuracy = 0.91234};
+                                     .accuracy = 0.91234,
+                                     .test_accuracy = NAN};
 
 static void test_text(void **state) {
     (void)state;
@@ -114,7 +115,8 @@ static void test_terminal(void **state) {
     Progress progress = progress_start(terminal, false, 0);
     progress_step(&progress, &middle);
     progress_epoch(&progress, &middle);
-    ProgressPoint first = {.epoch = 1, .epochs = 2, .steps = 9, .loss = NAN, .accuracy = NAN};
+    ProgressPoint first = {.epoch = 1, .epochs = 2, .steps = 9, .loss = NAN, .accuracy = NAN,
+                           .test_accuracy = NAN};
     progress.started = HUGE_VAL; /* no speed in the line */
     progress_epoch(&progress, &first);
     progress_finish(&progress);

@@ -126,7 +126,7 @@ static bool report(const Settings *settings, const double rate[RUNS], Error *err
     for (int i = 0; i < RUNS; i++) json_array_append_new(runs, json_real(rate[i]));
     json_t *json = json_pack("{s:s, s:i, s:i, s:f, s:o}", "what", what, "batch", settings->batch, "threads",
                              parallel_threads(), "images_per_second", sorted[RUNS / 2], "runs", runs);
-    return json_line(stdout, json) || error_set(error, ERROR_IO, "standard output cannot be written");
+    return json_print(json, error);
 }
 
 /* The file given, or a net of the zoo with random weights. */

@@ -1,6 +1,7 @@
 /* stair calibrate: a float checkpoint becomes a calibrated one. The net runs in float over some training images, with
  * batchnorm folded, while observers watch every value; then a method chooses the ranges. The file keeps the histograms:
  * calibrating a calibrated file chooses anew, without data. */
+#include "autograd/file.h"
 #include "autograd/kernels/parallel.h"
 #include "autograd/rng.h"
 #include "train/command.h"
@@ -96,7 +97,7 @@ static bool compare_methods(Model *model, const Settings *settings, Error *error
         if (ok && settings->json) json_object_set_new(table, method_list[i]->name, json_real(result.accuracy));
         if (ok && !settings->json) printf("%-16s %9.4f\n", method_list[i]->name, result.accuracy);
     }
-    if (ok && settings->json) json_line(stdout, json_incref(table));
+    if (ok && settings->json) ok = json_print(json_incref(table), error);
     json_decref(table);
     dataset_free(test);
     return ok && quant_select(model->quant, chosen, percentile, error);
@@ -107,7 +108,8 @@ static int command_calibrate(const Settings *settings, Error *error) {
     if (!settings->output && !settings->compare)
         return error_set(error, ERROR_USAGE, "calibrate needs -o OUT, or --compare");
     Model *model = model_load(path, error);
-    bool ok = model && prepare(model, path, settings, error) &&
+    bool ok = model && (!settings->output || file_probe(settings->output, error)) &&
+              prepare(model, path, settings, error) &&
               quant_freeze(model->quant, error) && /* what cannot be frozen is refused here already */
               (!settings->compare || compare_methods(model, settings, error));
     if (ok && settings->output) model_save(model, settings->output, 0, NULL, error);

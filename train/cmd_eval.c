@@ -17,7 +17,7 @@ static bool report(const Settings *settings, const Model *model, const Engine *e
                              engine_name(engine), "images", result->images, "correct", result->correct,
                              "accuracy", result->accuracy, "images_per_second",
                              json_number(result->images_per_second));
-    return json_line(stdout, json) || error_set(error, ERROR_IO, "standard output cannot be written");
+    return json_print(json, error);
 }
 
 static int command_eval(const Settings *settings, Error *error) {

@@ -96,7 +96,7 @@ static bool print_json(const Model *model, Arena *arena, Error *error) {
         json_object_set_new(json, "activations", quantizers_to_json(model->quant));
     }
     if (model->training) json_object_set(json, "training", model->training);
-    return json_line(stdout, json) || error_set(error, ERROR_IO, "standard output cannot be written");
+    return json_print(json, error);
 }
 
 static bool print_text(Model *model, Arena *arena, Error *error) {

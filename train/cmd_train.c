@@ -1,9 +1,9 @@
 /* stair train: the float training: a net of the zoo or of a .net file becomes a checkpoint. */
 #include <string.h>
 
+#include "datasets/loader.h"
 #include "nn/zoo.h"
 #include "train/command.h"
-#include "datasets/loader.h"
 #include "train/loop.h"
 
 /* A new model: random weights, and the normalisation that its training images ask for. */
@@ -14,16 +14,28 @@ static Model *begin(const Settings *settings, Error *error) {
     return model_new(graph, error);
 }
 
+/* Does --model name the net that the file holds? */
+static bool same_net(const Settings *settings, const Model *model, Error *error) {
+    if (!settings_given(settings, "model")) return true;
+    Graph *named = zoo_open(settings->model, error);
+    if (!named) return false;
+    Arena *arena = arena_new();
+    bool same = strcmp(graph_text(named, arena), graph_text(model->graph, arena)) == 0;
+    arena_free(arena);
+    graph_free(named);
+    return same || error_set(error, ERROR_USAGE, "--model contradicts %s, which holds another net, %s",
+                             settings->resume, model->graph->name);
+}
+
 static Model *resume(Settings *settings, TrainRun *run, uint32_t *crc, Error *error) {
     Model *model = model_load(settings->resume, error);
     if (!model) return NULL;
-    if (model_expect(model, settings->resume, 1 << STAGE_FLOAT, "only float training goes on here", error) &&
-        recipe_resume(model->training, run->kind, settings->resume, settings, &run->position, crc, error)) {
-        if (!settings_given(settings, "model") || strcmp(settings->model, model->graph->name) == 0)
-            return model;
-        error_set(error, ERROR_USAGE, "--model contradicts %s, which holds %s", settings->resume,
-                  model->graph->name);
-    }
+    const char *hint = model->stage == STAGE_QAT ? "to go on with it: stair finetune --resume"
+                                                 : "it has no training to resume";
+    if (model_expect(model, settings->resume, 1 << STAGE_FLOAT, hint, error) &&
+        same_net(settings, model, error) &&
+        recipe_resume(model->training, run->kind, settings->resume, settings, &run->position, crc, error))
+        return model;
     model_free(model);
     return NULL;
 }

@@ -20,13 +20,12 @@ static json_t *layers_to_json(const Comparison *comparison) {
 static bool report(const Comparison *comparison, bool json, Error *error) {
     ValueComparison total = compare_total(comparison);
     if (json)
-        return json_line(stdout, json_pack("{s:I, s:I, s:I, s:i, s:I, s:o}", "images",
+        return json_print(json_pack("{s:I, s:I, s:I, s:i, s:I, s:o}", "images",
                                            (json_int_t)comparison->images, "codes", (json_int_t)total.codes,
                                            "mismatched_codes", (json_int_t)total.mismatched,
                                            "max_difference", total.max_difference, "argmax_differs",
                                            (json_int_t)comparison->argmax_differs, "layers",
-                                           layers_to_json(comparison))) ||
-               error_set(error, ERROR_IO, "standard output cannot be written");
+                                           layers_to_json(comparison)), error);
     printf("%-12s %14s %12s %10s\n", "layer", "codes", "mismatched", "largest");
     for (int v = 0; v < comparison->program->values; v++) {
         const ValueComparison *value = &comparison->value[v];

@@ -8,6 +8,7 @@
 
 #include "autograd/kernels/parallel.h"
 #include "nn/nearest.h"
+#include "nn/zoo.h"
 
 #define COMMAND(name) extern const Command name##_command;
 #include "train/commands.def"
@@ -88,15 +89,34 @@ static int run_version(void) {
     return flush_results(&error) ? 0 : report(&error);
 }
 
-/* A result must not replace what it was made from. */
-static bool output_is_new(const Settings *settings, Error *error) {
-    struct stat out, in;
-    if (!settings->output || stat(settings->output, &out) != 0) return true;
-    for (int i = 0; i < settings->argument_count; i++) {
-        const char *path = settings->arguments[i];
-        if (stat(path, &in) == 0 && in.st_dev == out.st_dev && in.st_ino == out.st_ino)
-            return error_set(error, ERROR_USAGE, "%s is input and output; name another output",
-                             path);
+/* Do two paths, which may be NULL, lead to one file that exists? */
+static bool same_file(const char *a, const char *b) {
+    struct stat one, other;
+    return a && b && stat(a, &one) == 0 && stat(b, &other) == 0 && one.st_dev == other.st_dev &&
+           one.st_ino == other.st_ino;
+}
+
+static bool is_input(const Settings *s, const char *path) {
+    if (same_file(path, s->config)) return true;
+    if (s->model && !zoo_find(s->model) && same_file(path, s->model)) return true;
+    for (int i = 0; i < s->argument_count; i++)
+        if (same_file(path, s->arguments[i])) return true;
+    return false;
+}
+
+/* A result must not replace what it was made from, nor another result. */
+static bool outputs_are_new(const Settings *s, Error *error) {
+    const char *const outputs[] = {s->output, s->predictions, s->log};
+    enum { OUTPUTS = sizeof outputs / sizeof *outputs };
+    for (int i = 0; i < OUTPUTS; i++) {
+        const char *out = outputs[i];
+        if (!out) continue;
+        bool resumed = i > 0 && same_file(out, s->resume); /* a run itself goes on in its file */
+        if (resumed || is_input(s, out))
+            return error_set(error, ERROR_USAGE, "%s is input and output; name another output", out);
+        for (int k = 0; k < i; k++)
+            if (outputs[k] && (strcmp(out, outputs[k]) == 0 || same_file(out, outputs[k])))
+                return error_set(error, ERROR_USAGE, "%s would be written twice", out);
     }
     return true;
 }
@@ -133,7 +153,7 @@ int command_line(int argc, char *argv[]) {
     if (!command || !options_parse(command, argc - 1, argv + 1, &settings, &error))
         return report(&error);
     if (settings.help) return run_help(1, argv);
-    if (!output_is_new(&settings, &error)) return report(&error);
+    if (!outputs_are_new(&settings, &error)) return report(&error);
     int status = run_command(command, &settings, &error);
     return error.code ? report(&error) : status;
 }

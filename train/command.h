@@ -26,7 +26,7 @@ struct Command {
 #define TAKES(option, ...)                                                                         \
     { .name = option, __VA_ARGS__ }
 /* what every command takes */
-#define TAKES_COMMON TAKES("quiet"), TAKES("verbose"), TAKES("help")
+#define TAKES_COMMON TAKES("quiet"), TAKES("help")
 
 /* The list: every command of commands.def, NULL at its end. */
 extern const Command *const command_list[];

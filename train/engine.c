@@ -27,9 +27,11 @@ bool model_fits(const Model *model, const Dataset *data, Error *error) {
     if (shape_count(input) != shape_count(&images) || input->dim[0] != data->channels)
         return error_set(error, ERROR_INPUT, "%s has images of %s, %s takes %s", data->source,
                          shape_text(&images, a), model->graph->name, shape_text(input, b));
-    if (data->classes > model_outputs(model))
-        return error_set(error, ERROR_INPUT, "%s has %d classes, %s gives %d numbers", data->source,
-                         data->classes, model->graph->name, model_outputs(model));
+    int outputs = model_outputs(model); /* the labels there are count: a data set may use few of its classes */
+    for (int i = 0; i < data->count; i++)
+        if (data->labels[i] >= outputs)
+            return error_set(error, ERROR_INPUT, "%s: image %d has label %d, %s has outputs 0 to %d",
+                             data->source, i, data->labels[i], model->graph->name, outputs - 1);
     return true;
 }
 

@@ -1,6 +1,8 @@
 #include "train/json.h"
 
+#include <errno.h>
 #include <math.h>
+#include <string.h>
 
 json_t *json_number(double value) {
     return isfinite(value) ? json_real(value) : json_null();
@@ -11,4 +13,9 @@ bool json_line(FILE *file, json_t *object) {
     written = fputc('\n', file) != EOF && fflush(file) == 0 && written;
     json_decref(object);
     return written;
+}
+
+bool json_print(json_t *object, Error *error) {
+    return json_line(stdout, object) ||
+           error_set(error, ERROR_IO, "standard output: %s", strerror(errno));
 }

@@ -31,6 +31,7 @@ typedef struct Loop {
     int64_t images; /* seen in this process */
     double training_seconds; /* of the running epoch, evaluation apart */
     int64_t epoch_images;    /* seen in that time */
+    bool saved;              /* the output holds an epoch of this process */
 } Loop;
 
 /* --- data --- */
@@ -95,7 +96,7 @@ static bool open_log(Loop *loop, Error *error) {
 static bool loop_start(Loop *loop, Error *error) {
     TrainRun *run = loop->run;
     const Settings *s = run->settings;
-    if (!file_probe(run->output, error) || !open_log(loop, error)) return false;
+    if (!file_probe(run->output, error)) return false;
     loop->loader = loader_new(run->train, &run->model->pixels, s->batch, s->seed, true, error);
     if (!loop->loader) return false;
     loop->tape = tape_new(true);
@@ -104,12 +105,10 @@ static bool loop_start(Loop *loop, Error *error) {
     for (int i = 0; run->resumed && i < loop->optimizer->arrays; i++) {
         Error reason = {0};
         if (!model_fetch(run->model, &loop->array[i], &reason))
-            return error_set(error, ERROR_INPUT, "%s: %s", run->output, reason.message);
+            return error_set(error, ERROR_INPUT, "%s: %s", s->resume, reason.message);
     }
     int64_t per_epoch = loader_steps(loop->loader);
     loop->schedule = schedule_find(s->schedule);
-    if (!loop->schedule)
-        return error_set(error, ERROR_INPUT, "unknown schedule '%s'", s->schedule);
     loop->plan = (SchedulePlan){.base = s->lr,
                                 .steps = llrint(s->epochs * (double)per_epoch),
                                 .steps_per_epoch = per_epoch,
@@ -117,6 +116,7 @@ static bool loop_start(Loop *loop, Error *error) {
                                 .final_fraction = run->final_fraction,
                                 .gamma = s->gamma,
                                 .step_size = s->step_size};
+    if (!open_log(loop, error)) return false; /* last: it empties the file of a former run */
     loop->progress = progress_start(stderr, s->quiet, run->position.step);
     signals_catch();
     return true;
@@ -140,14 +140,27 @@ static bool gradients_finite(const Optimizer *optimizer, const char **name) {
     return true;
 }
 
-static bool diverged(const Loop *loop, double rate, const char *what, Error *error) {
+/* `step` counts from 1; `what` is a clause: what went wrong, and where. */
+static bool diverged(const Loop *loop, int64_t step, const char *what, Error *error) {
+    double rate = schedule_rate(loop->schedule, &loop->plan, step - 1);
     return error_set(error, ERROR_DIVERGED,
-                     "diverged at step %lld: %s is not finite (learning rate %g); a smaller --lr or a "
-                     "--warmup may help; %s",
-                     (long long)loop->run->position.step + 1, what, rate,
-                     loop->run->position.step >= loop->plan.steps_per_epoch || loop->run->resumed
-                         ? "the last checkpoint is as it was"
-                         : "nothing was saved");
+                     "diverged at step %lld: %s (learning rate %g); a smaller --lr or a --warmup may "
+                     "help; %s",
+                     (long long)step, what, rate,
+                     loop->saved || loop->run->resumed ? "the last checkpoint is as it was"
+                                                       : "nothing was saved");
+}
+
+/* Names the first parameter that holds NaN or infinity, NULL if none does. A relu or a batch's own statistics can
+ * hide one from the loss, and a file with one would be refused. */
+static const char *bad_parameter(const Graph *graph, Arena *arena) {
+    for (int i = 0; i < graph->nodes; i++)
+        for (int k = 0; k < graph->node[i].params; k++) {
+            const Param *p = &graph->node[i].param[k];
+            if (!floats_finite(p->tensor->data, p->tensor->count))
+                return arena_text(arena, "%s.%s", graph->node[i].name, p->name);
+        }
+    return NULL;
 }
 
 /* Forward, loss, backward, update. Stops before an update that would write something that is no number. */
@@ -169,12 +182,16 @@ static bool loop_step(Loop *loop, Error *error) {
     Tensor *logits = graph_forward(graph, &forward, x, values);
     Tensor *loss = op_cross_entropy(loop->tape, logits, loop->labels);
     double rate = schedule_rate(loop->schedule, &loop->plan, at->step);
-    if (value.code || !isfinite(loss->data[0]))
-        return diverged(loop, rate, first_bad(graph, values), error);
+    if (value.code || !isfinite(loss->data[0])) {
+        const char *what = arena_text(loop->arena, "%s is not finite", first_bad(graph, values));
+        return diverged(loop, at->step + 1, what, error);
+    }
     tape_backward(loop->tape, loss);
     const char *name;
-    if (!gradients_finite(loop->optimizer, &name))
-        return diverged(loop, rate, arena_text(loop->arena, "the gradient of %s", name), error);
+    if (!gradients_finite(loop->optimizer, &name)) {
+        const char *what = arena_text(loop->arena, "the gradient of %s is not finite", name);
+        return diverged(loop, at->step + 1, what, error);
+    }
     optimizer_step(loop->optimizer, rate);
     optimizer_clear(loop->optimizer);
 
@@ -193,10 +210,14 @@ static bool loop_step(Loop *loop, Error *error) {
 
 static bool save(Loop *loop, Error *error) {
     TrainRun *run = loop->run;
+    const char *bad = bad_parameter(run->model->graph, loop->arena);
+    if (bad)
+        return diverged(loop, run->position.step, arena_text(loop->arena, "%s is not finite", bad), error);
     json_decref(run->model->training);
     run->model->training =
         recipe_to_json(run->kind, run->settings, &run->position, run->data_crc, run->origin);
-    return model_save(run->model, run->output, loop->optimizer->arrays, loop->array, error);
+    loop->saved = model_save(run->model, run->output, loop->optimizer->arrays, loop->array, error);
+    return loop->saved;
 }
 
 static ProgressPoint point_of(const Loop *loop) {
@@ -210,6 +231,7 @@ static ProgressPoint point_of(const Loop *loop) {
         .images = loop->images,
         .loss = at->seen ? at->loss_sum / (double)at->seen : NAN,
         .accuracy = at->seen ? (double)at->correct / (double)at->seen : NAN,
+        .test_accuracy = NAN,
     };
 }
 
@@ -218,14 +240,13 @@ static bool end_epoch(Loop *loop, Error *error) {
     TrainRun *run = loop->run;
     ProgressPoint point = point_of(loop);
     Evaluation test;
-    Engine *engine = engine_open(run->model, run->settings->batch, loop->tape, error);
-    bool ok = engine && evaluate(engine, run->test, run->settings->batch, NULL, NULL, &test, error);
+    Error reason = {0};
+    Engine *engine = engine_open(run->model, run->settings->batch, loop->tape, &reason);
+    bool ok = engine && evaluate(engine, run->test, run->settings->batch, NULL, NULL, &test, &reason);
     engine_close(engine);
     if (run->model->quant) quant_simulate(run->model->quant);
-    if (!ok) {
-        if (error->code == ERROR_INPUT) error->code = ERROR_DIVERGED; /* NaN in the net, not in the images */
-        return false;
-    }
+    if (!ok) /* the net's values, not the images, which are bytes */
+        return diverged(loop, run->position.step, arena_text(loop->arena, "%s", reason.message), error);
     if (loop->log) {
         double rate = schedule_rate(loop->schedule, &loop->plan, run->position.step - 1);
         json_t *line = json_pack("{s:i, s:I, s:o, s:o, s:f, s:f, s:o}", "epoch", point.epoch, "step",
@@ -278,10 +299,12 @@ static int loop_run(Loop *loop, Error *error) {
 
 int train_loop(TrainRun *run, Error *error) {
     Loop loop = {.run = run, .arena = arena_new()};
+    json_t *began = json_incref(run->model->training); /* a resumed run's settings point into it */
     int status = loop_start(&loop, error) ? loop_run(&loop, error) : (int)error->code;
     progress_finish(&loop.progress);
     if (loop.log && fclose(loop.log) != 0)
         error_set(error, ERROR_IO, "%s: %s", run->settings->log, strerror(errno));
+    json_decref(began);
     loader_free(loop.loader);
     tape_free(loop.tape);
     arena_free(loop.arena);

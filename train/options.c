@@ -11,6 +11,7 @@
 #include "nn/nearest.h"
 #include "optim/schedule.h"
 #include "quant/method.h"
+#include "quant/qparams.h"
 #include "train/command.h"
 #include "train/text.h"
 

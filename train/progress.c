@@ -53,7 +53,7 @@ void progress_text(char *text, size_t size, const ProgressPoint *point, int64_t 
     if (!isnan(point->loss)) text_append(text, size, "  loss %.4f", point->loss);
     if (!isnan(point->accuracy))
         text_append(text, size, "  accuracy %.2f%%", 100 * point->accuracy);
-    if (point->test_accuracy > 0)
+    if (!isnan(point->test_accuracy))
         text_append(text, size, "  test %.2f%%", 100 * point->test_accuracy);
     if (!(seconds > 0)) return;
     text_append(text, size, "  %.0f images/s", (double)point->images / seconds);

@@ -14,7 +14,7 @@ typedef struct ProgressPoint {
     int64_t images;      /* seen since progress_start */
     double loss;         /* NaN: not known yet, and left out */
     double accuracy;     /* 0..1; NaN likewise */
-    double test_accuracy; /* 0..1; 0: not measured, and left out */
+    double test_accuracy; /* 0..1; NaN: not measured, and left out */
 } ProgressPoint;
 
 typedef struct Progress {

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "autograd/error.h"
+#include "optim/schedule.h"
 
 /* How one type of setting is kept as JSON and taken back. */
 typedef struct RecipeType {
@@ -34,7 +35,8 @@ static bool take_flag(const json_t *json, void *value) {
 }
 static json_t *keep_text(const void *value) {
     const char *text = *(const char *const *)value;
-    return text ? json_string(text) : json_null();
+    json_t *json = text ? json_string(text) : NULL;
+    return json ? json : json_null(); /* a folder's name need not be UTF-8: JSON cannot hold it then */
 }
 static bool take_text(const json_t *json, void *value) {
     *(const char **)value = json_string_value(json);
@@ -83,8 +85,19 @@ json_t *recipe_to_json(const char *kind, const Settings *settings, const Positio
 }
 
 static bool broken(const char *path, const char *what, Error *error) {
-    return error_set(error, ERROR_INPUT, "%s: stair.training: '%s' is missing or of another kind", path,
+    return error_set(error, ERROR_INPUT, "%s: stair.training: '%s' is missing or no value for it", path,
                      what);
+}
+
+/* Is what the file says a value that the command line would take? Text is judged where it is used. */
+static bool in_range(int i, const Settings *kept) {
+    const Option *option = option_find(rows[i].option);
+    const void *place = (const char *)kept + rows[i].offset;
+    double value = rows[i].type == &real    ? *(const double *)place
+                   : rows[i].type == &whole ? *(const int *)place
+                                            : option->min;
+    bool unset = value == 0 && !option->fallback; /* --limit was not given */
+    return unset || (value >= option->min && value <= option->max);
 }
 
 /* Compares the option on the command line with the file's; a run may only be made longer. */
@@ -95,6 +108,7 @@ static bool agrees(int i, const Settings *given, const Settings *kept, const cha
     bool same = json_equal(a, b);
     char *want = json_dumps(b, JSON_ENCODE_ANY | JSON_REAL_PRECISION(9));
     if (strcmp(option, "epochs") == 0 && given->epochs >= kept->epochs) same = true;
+    if (strcmp(option, "data") == 0) same = true; /* folders move; the images' checksum is what counts */
     if (!same)
         error_set(error, ERROR_USAGE, "--%s contradicts %s, whose run has %s%s", option, path,
                   want ? want : "another", strcmp(option, "epochs") == 0 ? " (more would extend it)" : "");
@@ -114,12 +128,13 @@ bool recipe_resume(const json_t *training, const char *kind, const char *path, S
     Settings kept = *settings;
     for (int i = 0; i < ROWS; i++) {
         void *place = (char *)&kept + rows[i].offset;
-        if (!rows[i].type->take(json_object_get(options, rows[i].option), place))
+        if (!rows[i].type->take(json_object_get(options, rows[i].option), place) || !in_range(i, &kept))
             return broken(path, rows[i].option, error);
         if (settings_given(settings, rows[i].option) && !agrees(i, settings, &kept, path, error))
             return false;
     }
     if (settings_given(settings, "epochs")) kept.epochs = settings->epochs;
+    if (settings_given(settings, "data")) kept.data = settings->data;
     static const char *const numbers[] = {"step", "seen", "correct", "data_crc"};
     json_int_t number[4];
     for (int i = 0; i < 4; i++) {
@@ -132,9 +147,7 @@ bool recipe_resume(const json_t *training, const char *kind, const char *path, S
     position->loss_sum = json_number_value(json_object_get(training, "loss_sum"));
     *data_crc = (uint32_t)number[3];
     *settings = kept;
-    if (settings->batch < 1 || settings->epochs < 0 || settings->lr < 0 || settings->step_size < 1 ||
-        settings->warmup < 0 || settings->limit < 0 || !settings->schedule)
-        return broken(path, "options", error);
+    if (!settings->schedule || !schedule_find(settings->schedule)) return broken(path, "schedule", error);
     return true;
 }
 

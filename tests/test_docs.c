@@ -1,0 +1,93 @@
+/* The documentation tells the truth: every `stair ...` command of README.md and docs/ runs, in the order in which they
+ * stand there, on few images; the net that README shows is one. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "nn/graph.h"
+#include "tests/program.h"
+
+static const char *const pages[] = {"README.md", "docs/contract.md", "docs/decisions.md"};
+enum { PAGES = sizeof pages / sizeof *pages };
+static char *page[PAGES]; /* their texts, read before the tests move to a folder of their own */
+
+/* What keeps a command of the documentation short: of an option given twice the last wins. */
+static const struct {
+    const char *command, *options;
+} few[] = {
+    {"train", "--epochs 1 --limit 256 -q"}, {"finetune", "--epochs 1 --limit 128 -q"},
+    {"calibrate", "--images 64 -q"},        {"eval", "--limit 64"},
+    {"verify", "--limit 64"},
+};
+
+static const char *options_for(const char *line) {
+    for (size_t i = 0; i < sizeof few / sizeof *few; i++) {
+        size_t length = strlen(few[i].command);
+        if (strncmp(line, few[i].command, length) == 0 && line[length] == ' ') return few[i].options;
+    }
+    return "";
+}
+
+/* A command in `...` or alone in an indented line; COMMAND, NAME and the like stand for something else. */
+static bool is_command(const char *line) {
+    return strncmp(line, "stair ", 6) == 0 && !strpbrk(line, "ABCDEFGHIJKLMNOPQRSTUVWXYZ|<>");
+}
+
+static int run_command(const char *text, size_t length) {
+    char line[512];
+    assert_true(length < sizeof line);
+    memcpy(line, text, length);
+    line[length] = 0;
+    if (!is_command(line)) return 0;
+    must("%s %s", line + 6, options_for(line + 6));
+    return 1;
+}
+
+static void every_command_runs(void **state) {
+    (void)state;
+    char picture[20 + 28 * 28];
+    int used = snprintf(picture, sizeof picture, "P5 28 28 255\n");
+    memset(picture + used, 9, 28 * 28); /* the content says that it is a PGM, whatever its name */
+    file_put("shoe.png", picture, (size_t)used + 28 * 28);
+    int commands = 0;
+    for (int p = 0; p < PAGES; p++)
+        for (const char *c = page[p]; (c = strstr(c, "stair ")) != NULL; c++) {
+            if (c == page[p] || (c[-1] != '`' && strncmp(c - 4, "    ", 4) != 0)) continue;
+            commands += run_command(c, strcspn(c, c[-1] == '`' ? "`\n" : "#\n"));
+        }
+    assert_true(commands >= 9);
+}
+
+/* The first indented block that begins with an input node. */
+static void the_net_is_one(void **state) {
+    (void)state;
+    const char *from = strstr(page[0], "    x     = input");
+    assert_non_null(from);
+    const char *end = strstr(from, "\n\n");
+    Error error = {0};
+    Graph *graph = graph_parse(from, (size_t)(end - from), "README.md", &error);
+    if (!graph) fail_msg("%s", error.message);
+    assert_int_equal(graph_output(graph)->shape.dim[0], 10);
+    graph_free(graph);
+}
+
+int main(void) {
+    for (int i = 0; i < PAGES; i++) {
+        page[i] = file_bytes(pages[i], NULL);
+        if (!page[i]) return fprintf(stderr, "%s cannot be read\n", pages[i]), 1;
+    }
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(every_command_runs),
+        cmocka_unit_test(the_net_is_one),
+    };
+    int failed = cmocka_run_group_tests(tests, program_setup, program_teardown);
+    for (int i = 0; i < PAGES; i++) free(page[i]);
+    return failed;
+}
