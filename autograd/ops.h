@@ -45,6 +45,22 @@ Tensor *op_batchnorm(Tape *tape, Tensor *x, Tensor *gamma, Tensor *beta, const B
 /* max(x, 0); the gradient at 0 is 0. */
 Tensor *op_relu(Tape *tape, Tensor *x);
 
+/* A function of one value, with a parameter a that most do without: a line of autograd/pointwise.def. */
+typedef struct Pointwise {
+    const char *name;
+    float (*value)(float x, float a);
+    /* The loops of op_pointwise over an Entry's elements. */
+    void (*forward)(const void *entry, size_t begin, size_t end);
+    void (*backward)(const void *entry, size_t begin, size_t end);
+} Pointwise;
+#define POINTWISE(name, f, df) extern const Pointwise name##_pointwise;
+#include "autograd/pointwise.def"
+#undef POINTWISE
+extern const Pointwise *const pointwise_list[]; /* ends with NULL */
+
+/* y[i] = function->value(x[i], a). */
+Tensor *op_pointwise(Tape *tape, Tensor *x, const Pointwise *function, float a);
+
 /* Largest value of each window, padding never wins, of equal values the first; the mean of each window
  * over all kernel places, padding counted as 0 (PyTorch's default). x[N,C,...]. */
 Tensor *op_maxpool(Tape *tape, Tensor *x, const Window *window);
@@ -52,6 +68,12 @@ Tensor *op_avgpool(Tape *tape, Tensor *x, const Window *window);
 
 /* The same elements under another shape of the same count. */
 Tensor *op_reshape(Tape *tape, Tensor *x, Shape shape);
+
+/* The channels of all inputs one behind the other: in[k][N,Ck,...] -> [N, sum of Ck,...]. */
+Tensor *op_concat(Tape *tape, int inputs, Tensor *const in[]);
+
+/* exp(x) over its sum along the channels of x[N,C,...]. */
+Tensor *op_softmax(Tape *tape, Tensor *x);
 
 /* Each element is 0 with probability p, else x / (1 - p). The mask is a function of (seed, stream) and the
  * element's index alone. 0 <= p < 1. */

@@ -50,7 +50,8 @@ typedef struct Layer {
     void (*init)(Node *node, Rng *rng);
     /* The layer's result for a batch; owned by the tape. */
     Tensor *(*forward)(const Run *run, const Node *node, Tensor *const in[]);
-    /* Weighted kinds: the linear map with the weights given, b may be NULL. forward is apply(own weights). */
+    /* Weighted kinds: the linear map with the weights given, b may be NULL. forward is apply(own weights); batchnorm,
+     * whose statistics have been folded into the weights: w x + b for each channel. */
     Tensor *(*apply)(Tape *tape, const Node *node, Tensor *x, Tensor *w, Tensor *b);
     /* Weighted kinds: the layout of "weight"; NULL: its first dimension is the outputs (node_layout). */
     WeightLayout (*layout)(const Node *node);
@@ -59,8 +60,10 @@ typedef struct Layer {
     const char *rule;           /* a row of quant/rules.def: "weighted", "share", ...; NULL: stays float only */
     int (*divisor)(const Node *node);  /* "mean": the number of values that each output averages */
     float (*pointwise)(const Node *node, float x); /* "pointwise": the function of one value */
-    bool clamps_at_zero;        /* relu: a producer that owns its range absorbs it */
+    float clamp[2]; /* the least and most that a relu leaves: a producer that owns its range absorbs it; 0 0: no relu */
 } Layer;
+
+static inline bool layer_clamps(const Layer *layer) { return layer->clamp[0] < layer->clamp[1]; }
 
 /* The list: every layer of layers.def, NULL at its end. */
 extern const Layer *const layer_list[];

@@ -10,7 +10,14 @@ Quantizer *quantizer_new(Arena *arena, const char *name, const QuantSpec *spec) 
     return quantizer;
 }
 
+void quantizer_fix(Quantizer *quantizer) {
+    quantizer->q.scale[0] = ldexpf(1, -quantizer->spec.bits);
+    quantizer->q.zero_point[0] = quantizer->q.qmin;
+    quantizer->fixed = quantizer->ready = true;
+}
+
 void quantizer_update(Quantizer *quantizer) {
+    if (quantizer->fixed) return;
     float lo, hi;
     RangeSpec spec = {quantizer->spec, quantizer->percentile};
     quantizer->method->range(&quantizer->seen, &spec, &lo, &hi);

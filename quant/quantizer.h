@@ -13,6 +13,7 @@ typedef struct Quantizer {
     const Method *method;
     double percentile;
     QParams q;
+    bool fixed;     /* the grid follows from the layer: what is observed does not move it */
     bool ready;     /* a range is known */
     bool observing; /* update the range with each batch */
     bool faking;    /* round values to the grid */
@@ -22,11 +23,14 @@ typedef struct Quantizer {
 /* Owned by the arena; it has seen nothing and both switches are off. */
 Quantizer *quantizer_new(Arena *arena, const char *name, const QuantSpec *spec);
 
+/* Fixes the grid to the steps of 2^-bits in [0, 1): S = 2^-bits, Z = qmin. */
+void quantizer_fix(Quantizer *quantizer);
+
 /* A batch passes: observed, then rounded, as the switches say. A NaN or infinity is an error in run->error. */
 Tensor *quantizer_pass(Quantizer *quantizer, const Run *run, Tensor *x, Ste ste);
 
 /* Scale and zero point from the range that the method chooses of what was seen (at least one batch), as the spec
- * has it. */
+ * has it. A fixed grid stays as it is. */
 void quantizer_update(Quantizer *quantizer);
 
 /* From the present range on, moving averages follow the values (N9); a fixed amax stays. */

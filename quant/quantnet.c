@@ -62,18 +62,20 @@ static bool has_rule(const Node *node, const char *rule) {
 }
 
 /* Joins what follows node i to it: a batchnorm behind a weighted layer, then a relu behind any layer that owns its
- * range. The chain's quantizer sees the value behind its last node. */
+ * range. A batchnorm that nothing has joined stands for itself. The chain's quantizer sees the value behind its last
+ * node. */
 static void absorb_chain(QuantNet *net, int i) {
     Graph *graph = net->graph;
     QNode *q = &net->node[i];
     Node *last = q->node, *next = only_reader(graph, i);
+    if (has_rule(last, "fold")) q->batchnorm = last;
     if (has_rule(last, "weighted") && has_rule(next, "fold")) {
         q->batchnorm = next;
         net->node[next->index].into = q->node;
         last = next;
         next = only_reader(graph, last->index);
     }
-    if (q->node->inputs > 0 && next && next->layer->clamps_at_zero) {
+    if (q->node->inputs > 0 && next && layer_clamps(next->layer)) {
         q->relu = next;
         net->node[next->index].into = q->node;
     }
@@ -105,6 +107,7 @@ static void attach_quantizers(QuantNet *net, const NodeConfig *config) {
             continue;
         }
         q->out = quantizer_new(graph->arena, node->name, &config[i].activation);
+        if (q->rule->unit_range) quantizer_fix(q->out);
         net->quantizer[net->quantizers++] = q->out;
     }
 }

@@ -18,7 +18,7 @@ typedef struct QuantNet {
 } QuantNet;
 
 /* Rewrites the graph, as the configuration has it; its words are checked against the net (ERROR_INPUT, with what may have
- * been meant). Chains weighted (batchnorm) (relu), sum relu, mean relu are joined where nothing else reads what
+ * been meant). Chains weighted (batchnorm) (relu) and others with a relu at their end are joined where nothing else reads what
  * lies between; the joined nodes stay, as names that pass the value on. A net with a part that integers cannot do is
  * refused, naming the node (ERROR_INPUT), and is as before. Owned by the graph, but for quant_release. */
 QuantNet *quant_prepare(Graph *graph, const QuantConfig *config, Error *error);

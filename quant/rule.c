@@ -25,6 +25,13 @@ Tensor *rule_round(const Run *run, const QNode *q, Tensor *y) {
     return op_fakequant(run->tape, y, &q->out->q, STE_CODE);
 }
 
+Bounds rule_bounds(const QNode *q) {
+    if (!q->relu) return (Bounds){0, quantizer_top(q->out)};
+    const float *clamp = q->relu->layer->clamp;
+    const QParams *grid = &q->out->q;
+    return (Bounds){quantize(grid, 0, clamp[0]) - grid->qmin, quantize(grid, 0, clamp[1]) - grid->qmin};
+}
+
 typedef struct Codes {
     const float *x;
     float *code;

@@ -28,6 +28,7 @@ enum { RULE_ARRAYS = 4 };
 typedef struct Rule {
     const char *name;
     bool owns_range; /* its value has a quantizer of its own; otherwise it shares its input's */
+    bool unit_range; /* that quantizer's grid is fixed, to [0, 1) (quantizer_fix) */
     /* May this node be quantized as it stands? NULL: yes. On no: why, in *error. */
     bool (*check)(const QNode *q, Error *error);
     /* The value before its quantizer; NULL: the layer's own forward. */
@@ -52,7 +53,7 @@ struct QNode {
     Quantizer *in[LAYER_MAX_INPUTS];    /* of each of these values */
     Quantizer *out;               /* of the value; after absorbed nodes, if there are any */
     const Node *into;             /* not NULL: absorbed by that node, passes its value through */
-    const Node *batchnorm, *relu; /* what this node absorbed; NULL: nothing */
+    const Node *batchnorm, *relu; /* what this node absorbed; NULL: nothing. A batchnorm alone: itself */
     QuantSpec weight;             /* "weighted" rule: how its weights are quantized */
     bool is_float;                /* stays float: neither weights nor, for its own sake, the value are rounded */
     bool simulated;               /* evaluated by simulation: it is float or has a grid too fine for integers */
@@ -68,5 +69,8 @@ Tensor *rule_round(const Run *run, const QNode *q, Tensor *y);
 /* x[i] as whole numbers q - Z of the grid; owned by the tape. */
 Tensor *rule_codes(const Run *run, const Quantizer *grid, const Tensor *x);
 
-/* Lowest output byte: the zero point when a relu was absorbed, else 0. */
-static inline int32_t rule_lowest(const QNode *q) { return q->relu ? quantizer_zero(q->out) : 0; }
+/* The bytes that a result may have (N6): all, or the codes of what the absorbed relu leaves. */
+typedef struct Bounds {
+    int32_t lo, hi;
+} Bounds;
+Bounds rule_bounds(const QNode *q);

@@ -38,11 +38,18 @@ static int shift_of(double m) {
     return n;
 }
 
+/* N1 in double: the float quotient, rounded and clamped. */
+static int64_t quantized(const Quantizer *grid, float x) {
+    double code = nearbyint((double)(x / grid->q.scale[0])) + grid->q.zero_point[0];
+    return (int64_t)fmin(fmax(code, grid->q.qmin), grid->q.qmax);
+}
+
 /* N6: the nearest whole number to sum / 2^n, ties up, on top of the zero point, clamped. */
 static int64_t output_code(const QNode *q, __int128 sum, int n) {
     __int128 unit = (__int128)1 << n, twice = 2 * sum + unit;
     __int128 code = twice / (2 * unit) - (twice % (2 * unit) < 0) + q->out->q.zero_point[0];
     __int128 lo = q->relu ? q->out->q.zero_point[0] : q->out->q.qmin, hi = q->out->q.qmax;
+    if (q->relu && strcmp(q->relu->layer->name, "relu6") == 0) hi = quantized(q->out, 6);
     return (int64_t)(code < lo ? lo : code > hi ? hi : code);
 }
 
@@ -125,16 +132,65 @@ static void add(const QNode *q, const Image x[2], int64_t *y) {
     }
 }
 
-/* N1 in double: the float quotient, rounded and clamped. */
-static int64_t quantized(const Quantizer *grid, float x) {
-    double code = nearbyint((double)(x / grid->q.scale[0])) + grid->q.zero_point[0];
-    return (int64_t)fmin(fmax(code, grid->q.qmin), grid->q.qmax);
+/* One weight for each channel. */
+static void batchnorm(const QNode *q, const Image *x, int64_t *y) {
+    const WeightedIntegers *w = q->integers;
+    for (int c = 0; c < x->channels; c++) {
+        double scale = (double)w->grid.scale[w->grid.channels == 1 ? 0 : c];
+        double m = scale_of(q->in[0]) * scale / scale_of(q->out);
+        for (int p = 0; p < x->height * x->width; p++)
+            *y++ = requantized(q, at(x, c, p / x->width, p % x->width) * w->weight[c] + w->bias[c], m);
+    }
 }
 
-static void relu(const QNode *q, const Image *x, int64_t *y) {
+static void mul(const QNode *q, const Image x[2], int64_t *y) {
+    double m = scale_of(q->in[0]) * scale_of(q->in[1]) / scale_of(q->out);
+    for (size_t i = 0; i < shape_count(&q->node->shape); i++)
+        y[i] = requantized(q, (x[0].q[i] - x[0].zero) * (x[1].q[i] - x[1].zero), m);
+}
+
+static void concat(const QNode *q, const Image x[], int64_t *y) {
+    for (int k = 0; k < q->node->inputs; k++)
+        for (int i = 0; i < x[k].channels * x[k].height * x[k].width; i++)
+            *y++ = requantized(q, x[k].q[i] - x[k].zero, scale_of(q->in[k]) / scale_of(q->out));
+}
+
+/* Shares of whole powers of e; the grid's step is one of 2^bits. */
+static void softmax(const QNode *q, const Image *x, int64_t *y) {
+    int places = x->height * x->width, n = q->out->spec.bits;
+    for (int p = 0; p < places; p++) {
+        int64_t most = INT64_MIN, sum = 0;
+        for (int c = 0; c < x->channels; c++)
+            most = x->q[c * places + p] > most ? x->q[c * places + p] : most;
+        for (int pass = 0; pass < 2; pass++)
+            for (int c = 0; c < x->channels; c++) {
+                double d = (double)(most - x->q[c * places + p]);
+                int64_t power = (int64_t)nearbyint(exp(-scale_of(q->in[0]) * d) * 8388608);
+                if (pass == 0)
+                    sum += power;
+                else
+                    y[c * places + p] = output_code(q, (2 * (power << n) + sum) / (2 * sum), 0);
+            }
+    }
+}
+
+/* The functions of one value, by their definitions. */
+static float function(const Node *node, float x) {
+    const char *name = node->layer->name;
+    if (strcmp(name, "relu") == 0) return fmaxf(x, 0);
+    if (strcmp(name, "relu6") == 0) return fminf(fmaxf(x, 0), 6);
+    if (strcmp(name, "sigmoid") == 0) return (float)(1 / (1 + exp(-(double)x)));
+    if (strcmp(name, "tanh") == 0) return (float)tanh((double)x);
+    if (strcmp(name, "hardswish") == 0) return x <= -3 ? 0 : x >= 3 ? x : x * (x + 3) / 6;
+    if (strcmp(name, "leaky_relu") == 0) return x > 0 ? x : *(const float *)node->spec * x;
+    fail_msg("no opinion on a %s", name);
+    return 0;
+}
+
+static void pointwise(const QNode *q, const Image *x, int64_t *y) {
     for (size_t i = 0; i < shape_count(&q->node->shape); i++) {
         float value = q->in[0]->q.scale[0] * (float)(x->q[i] - x->zero);
-        y[i] = quantized(q->out, value > 0 ? value : 0);
+        y[i] = quantized(q->out, function(q->node, value));
     }
 }
 
@@ -151,10 +207,11 @@ void naive_codes(const QuantNet *net, const Normalization *pixels, const uint8_t
     for (int i = 0; i < net->graph->nodes; i++) {
         const QNode *q = &net->node[i];
         const char *layer = q->node->layer->name;
-        Image x[2] = {{0}};
+        Image x[LAYER_MAX_INPUTS] = {{0}};
         for (int k = 0; k < q->node->inputs; k++)
             x[k] = image_of(&q->from[k]->shape, code[q->from[k]->index], q->in[k]);
-        if (q->into || strcmp(layer, "flatten") == 0 || strcmp(layer, "dropout") == 0) {
+        if (q->into || strcmp(layer, "flatten") == 0 || strcmp(layer, "dropout") == 0 ||
+            strcmp(layer, "reshape") == 0) {
             code[i] = code[q->from[0]->index];
             continue;
         }
@@ -167,11 +224,17 @@ void naive_codes(const QuantNet *net, const Normalization *pixels, const uint8_t
             linear(q, x, code[i]);
         else if (strcmp(layer, "add") == 0)
             add(q, x, code[i]);
-        else if (strcmp(layer, "relu") == 0)
-            relu(q, x, code[i]);
+        else if (strcmp(layer, "mul") == 0)
+            mul(q, x, code[i]);
+        else if (strcmp(layer, "concat") == 0)
+            concat(q, x, code[i]);
+        else if (strcmp(layer, "batchnorm") == 0)
+            batchnorm(q, x, code[i]);
+        else if (strcmp(layer, "softmax") == 0)
+            softmax(q, x, code[i]);
         else if (strstr(layer, "pool"))
             pool(q, x, code[i]);
         else
-            fail_msg("no opinion on a %s", layer);
+            pointwise(q, x, code[i]);
     }
 }

@@ -40,7 +40,7 @@ __attribute__((format(printf, 2, 3))) static void node(Writer *w, const char *fo
 
 static void maybe_norm_and_relu(Writer *w) {
     if (chance(w->rng, 2)) node(w, "batchnorm %s", w->last);
-    if (chance(w->rng, 2)) node(w, "relu %s", w->last);
+    if (chance(w->rng, 2)) node(w, chance(w->rng, 4) ? "relu6 %s" : "relu %s", w->last);
 }
 
 /* A kernel size that fits `in` with this padding and dilation. */
@@ -103,13 +103,84 @@ static void residual(Writer *w) {
     if (chance(w->rng, 2)) node(w, "relu %s", w->last);
 }
 
-static void block(Writer *w) {
+/* A function of one value, or of a position's values. */
+static void function(Writer *w) {
     switch (rng_below(w->rng, 6)) {
+    case 0: node(w, "relu6 %s", w->last); break;
+    case 1: node(w, "leaky_relu %s slope=%s", w->last, chance(w->rng, 2) ? "0.2" : "-1.5"); break;
+    case 2: node(w, "sigmoid %s", w->last); break;
+    case 3: node(w, "tanh %s", w->last); break;
+    case 4: node(w, "hardswish %s", w->last); break;
+    default: node(w, "softmax %s", w->last);
+    }
+}
+
+/* A branch that says how much of each value passes. */
+static void gate(Writer *w) {
+    char start[16];
+    memcpy(start, w->last, sizeof start);
+    if (chance(w->rng, 2)) node(w, "conv2d %s out=%d kernel=1", w->last, w->channels);
+    node(w, chance(w->rng, 2) ? "sigmoid %s" : "relu6 %s", w->last); /* floats must not overflow */
+    node(w, "mul %s %s", start, w->last);
+    if (chance(w->rng, 2)) node(w, "relu %s", w->last);
+}
+
+/* Up to three branches side by side, of which the value itself is one. */
+static void branches(Writer *w) {
+    char start[16], name[3][16];
+    int count = between(w->rng, 2, 3), channels = w->channels;
+    if (count * w->channels > 14) return;
+    memcpy(start, w->last, sizeof start);
+    for (int k = 0; k < count; k++) {
+        int out = between(w->rng, 1, 4);
+        memcpy(w->last, start, sizeof start);
+        if (k) {
+            node(w, "conv2d %s out=%d kernel=1", start, out);
+            maybe_norm_and_relu(w);
+            channels += out;
+        }
+        memcpy(name[k], w->last, sizeof start);
+    }
+    node(w, count == 2 ? "concat %s %s" : "concat %s %s %s", name[0], name[1], name[2]);
+    if (chance(w->rng, 2)) node(w, chance(w->rng, 2) ? "relu6 %s" : "relu %s", w->last);
+    w->channels = channels;
+}
+
+/* Height becomes channels, channels become height. */
+static void turn(Writer *w) {
+    int height = w->channels;
+    node(w, "reshape %s shape=%dx%dx%d", w->last, w->height, height, w->width);
+    w->channels = w->height;
+    w->height = height;
+}
+
+static int divisor_of(Rng *rng, int n) {
+    int d = between(rng, 1, n);
+    while (n % d) d--;
+    return d;
+}
+
+static void adaptive_pool(Writer *w) {
+    w->height = divisor_of(w->rng, w->height);
+    w->width = divisor_of(w->rng, w->width);
+    node(w, "adaptiveavgpool %s out=%dx%d", w->last, w->height, w->width);
+}
+
+static void block(Writer *w) {
+    switch (rng_below(w->rng, 14)) {
     case 0:
     case 1: conv(w); break;
     case 2: pool(w); break;
     case 3: residual(w); break;
     case 4: node(w, "dropout %s p=0.3", w->last); break;
+    case 5: node(w, "batchnorm %s", w->last); break;
+    case 6:
+    case 7: function(w); break;
+    case 8:
+    case 9: gate(w); break;
+    case 10:
+    case 11: branches(w); break;
+    case 12: chance(w->rng, 2) ? turn(w) : adaptive_pool(w); break;
     default: node(w, "relu %s", w->last);
     }
 }

@@ -134,6 +134,19 @@ static Tensor *run_reshape(Case *c) {
     return op_reshape(c->tape, c->in[0], shape);
 }
 
+static Tensor *run_pointwise(Case *c) {
+    return op_pointwise(c->tape, c->in[0], pointwise_list[c->spec[0]], needed(c, "real")->data[0]);
+}
+
+static Tensor *run_concat(Case *c) {
+    int inputs = 0;
+    while (inputs < OP_MAX_INPUTS && c->in[inputs]) inputs++;
+    return op_concat(c->tape, inputs, c->in);
+}
+static Tensor *run_softmax(Case *c) {
+    return op_softmax(c->tape, c->in[0]);
+}
+
 static Tensor *run_batchnorm(Case *c) {
     const Tensor *mean = needed(c, "mean"), *var = needed(c, "var"), *real = needed(c, "real");
     BatchNormSpec spec = {mean->data, var->data, real->data[0], real->data[1], c->spec[0] != 0};

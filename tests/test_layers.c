@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "nn/graph.h"
+#include "nn/layers/batchnorm.h"
 #include "quant/rule.h"
 #include "tests/reference.h"
 #include "train/text.h"
@@ -27,7 +28,7 @@ static Graph *parse(const char *text) {
 /* The smallest net with the layer as its last node: an input that fits, a value for each field that
  * has no default. */
 static Graph *minimal_net(const Layer *layer) {
-    static const char *const shapes[] = {"4x6x6", "6", "4x6", "4x6x6x6"};
+    static const char *const shapes[] = {"4x6x6", "6", "4x6", "4x6x6x6", "2"};
     if (layer->inputs == 0) return parse("x = input shape=4x6x6\ny = relu x\n");
     for (size_t s = 0; s < COUNT(shapes); s++) {
         char text[512] = "";
@@ -97,10 +98,12 @@ static void test_quantization_rules(void **state) {
         const Layer *layer = layer_list[i];
         if (!layer->rule) continue;
         if (!rule_find(layer->rule)) fail_msg("%s: no rule %s", layer->name, layer->rule);
-        assert_true((strcmp(layer->rule, "weighted") == 0) == (layer->apply != NULL));
+        bool linear = strcmp(layer->rule, "weighted") == 0 || strcmp(layer->rule, "fold") == 0;
+        assert_true(linear == (layer->apply != NULL));
         assert_true((strcmp(layer->rule, "mean") == 0) == (layer->divisor != NULL));
         assert_true((strcmp(layer->rule, "pointwise") == 0) == (layer->pointwise != NULL));
-        if (layer->clamps_at_zero) assert_non_null(layer->pointwise);
+        assert_true(layer->clamp[0] <= layer->clamp[1]);
+        if (layer_clamps(layer)) assert_non_null(layer->pointwise);
     }
 }
 
@@ -143,6 +146,11 @@ static void test_functions_of_rows(void **state) {
         graph_init(graph, 2);
         Tensor *x = random_batch(graph, tape, 2);
         Tensor *y = graph_forward(graph, &run, x, NULL);
+        if (strcmp(layer->rule, "fold") == 0) { /* with this mean, variance and eps, forward is it */
+            ((BatchNormLayerSpec *)node->spec)->eps = 0;
+            for (size_t c = 0; c < 4; c++) node_tensor(node, "bias")->data[c] = (float)c;
+            y = graph_forward(graph, &run, x, NULL);
+        }
         if (layer->apply) {
             Tensor *w = node_tensor(node, "weight"), *b = node_tensor(node, "bias");
             Tensor *applied = layer->apply(tape, node, x, w, b);
@@ -156,10 +164,10 @@ static void test_functions_of_rows(void **state) {
         if (layer->pointwise)
             for (size_t k = 0; k < y->count; k++)
                 assert_true(y->data[k] == layer->pointwise(node, x->data[k]));
-        if (layer->clamps_at_zero) {
-            assert_true(layer->pointwise(node, -2) == 0);
-            assert_true(layer->pointwise(node, 2) == 2);
-        }
+        if (layer_clamps(layer))
+            for (float v = -16; v <= 16; v += 0.25f)
+                assert_true(layer->pointwise(node, v) ==
+                            fminf(fmaxf(v, layer->clamp[0]), layer->clamp[1]));
         if (layer->divisor) { /* the mean of equal values, and of one among zeros */
             for (size_t k = 0; k < x->count; k++) x->data[k] = (float)layer->divisor(node);
             y = graph_forward(graph, &run, x, NULL);

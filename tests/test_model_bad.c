@@ -216,8 +216,6 @@ static void test_metadata(void **state) {
         {"qat", "stair.quant", "{\"weight\": {\"bits\": \"8\"}}", "expected 2 to 16 bits"},
         {"qat", "stair.quant", "{\"weight\": {\"signed\": 1}}", "signed: expected true or false"},
         {"qat", "stair.quant", "{\"weight\": {\"signed\": false}}", "weights have both signs"},
-        {"qat", "stair.quant", "{\"weight\": {\"symmetric\": false}}",
-         "weights have both signs"},
         {"qat", "stair.quant", "{\"activation\": {\"per_channel\": true}}",
          "activations have one scale"},
         {"qat", "stair.quant", "{\"method\": \"guess\"}", "method: no method 'guess'"},

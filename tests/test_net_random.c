@@ -53,8 +53,10 @@ static void test_zoo(void **state) {
 
 /* --- random nets --- */
 
-/* A value that the field takes, small where sizes grow with it. */
-static void random_value(Rng *rng, const Field *f, int spatial, char *text, size_t size) {
+/* A value that the field takes, small where sizes grow with it. A shape is the last one turned; for
+ * the input, where that has rank 0, any. */
+static void random_value(Rng *rng, const Field *f, const Shape *last, char *text, size_t size) {
+    int spatial = last->rank - 1, turn = last->rank ? (int)rng_below(rng, (uint32_t)last->rank) : 0;
     int least = (int)f->least, most = f->most > least + 4 ? least + 4 : (int)f->most;
     *text = 0;
     if (f->type == &field_int) {
@@ -72,6 +74,9 @@ static void random_value(Rng *rng, const Field *f, int spatial, char *text, size
         int count = spatial < 1 || rng_below(rng, 2) ? 1 : spatial;
         for (int i = 0; i < count; i++)
             text_append(text, size, "%s%d", i ? "x" : "", random_between(rng, least, most));
+    } else if (f->type == &field_shape && last->rank) {
+        for (int i = 0; i < last->rank; i++)
+            text_append(text, size, "%s%d", i ? "x" : "", last->dim[(i + turn) % last->rank]);
     } else if (f->type == &field_shape) {
         int count = rng_below(rng, 3) ? random_between(rng, 2, 4) : random_between(rng, 1, 5);
         for (int i = 0; i < count; i++)
@@ -92,7 +97,7 @@ static void random_line(Rng *rng, const Layer *layer, const Shape *last, int ind
     for (const Field *f = layer->fields; f && f->name; f++) {
         char value[FIELD_TEXT];
         if (f->fallback && rng_below(rng, 2)) continue;
-        random_value(rng, f, last->rank - 1, value, sizeof value);
+        random_value(rng, f, last, value, sizeof value);
         text_append(text, size, " %s=%s", f->name, value);
     }
     text_append(text, size, "\n");

@@ -78,7 +78,7 @@ static void test_wrong_layers(void **state) {
         {X "c = conv2 x out=4 kernel=3", "2:5", "unknown layer 'conv2', did you mean 'conv2d'?"},
         {X "p = Maxpol x kernel=2", "2:5", "did you mean 'maxpool'?"},
         {X "b = batch_norm x", "2:5", "did you mean 'batchnorm'?"},
-        {X "s = softmax x", "2:5", "unknown layer 'softmax'"},
+        {X "s = embedding x", "2:5", "unknown layer 'embedding'"},
         {X "r = relu", "2:9", "relu takes 1 input, here are 0"},
         {X "r = relu x x", "2:10", "relu takes 1 input, here are 2"},
         {X "a = add x", "2:9", "add takes 2 inputs, here is 1"},

@@ -36,9 +36,10 @@ static void lists_fit_together(void **state) {
         if (!layer->rule) continue; /* float only, by its own word */
         const Rule *rule = rule_find(layer->rule);
         if (!rule) fail_msg("%s names the rule %s, which is none", layer->name, layer->rule);
-        if (strcmp(rule->name, "fold") != 0 && !has_instruction(layer))
+        if (!has_instruction(layer))
             fail_msg("no instruction computes a %s", layer->name);
         assert_true(strcmp(rule->name, "weighted") != 0 || layer->apply);
+        assert_true(strcmp(rule->name, "fold") != 0 || layer->apply);
         assert_true(strcmp(rule->name, "mean") != 0 || layer->divisor);
         assert_true(strcmp(rule->name, "pointwise") != 0 || layer->pointwise);
     }
@@ -80,6 +81,13 @@ static void chains_are_joined(void **state) {
         {FLAT "a = linear x out=7\nc = relu a\nd = relu a\ne = add c d", ""},
         {FLAT "a = linear x out=7\nb = batchnorm a\nc = relu b\nd = add b c", "b"},
         {FLAT "a = linear x out=3\nd = dropout a\nc = relu d", ""},
+        {FLAT "a = linear x out=3\nc = relu6 a", "c"},
+        {FLAT "a = batchnorm x\nc = relu6 a", "c"},
+        {FLAT "a = mul x x\nc = relu a", "c"},
+        {FLAT "a = concat x x\nc = relu6 a", "c"},
+        {FLAT "a = sigmoid x\nc = relu6 a", "c"},
+        {FLAT "a = linear x out=3\nc = leaky_relu a", ""},
+        {FLAT "a = linear x out=3\nc = hardswish a", ""},
         {IMAGE "a = maxpool x kernel=2\nc = relu a", ""},
     };
     for (size_t i = 0; i < sizeof chains / sizeof *chains; i++) {
@@ -108,7 +116,7 @@ static void relu_of_the_input_stands_alone(void **state) {
     quantized_free(net);
 }
 
-static void lone_batchnorms_are_refused(void **state) {
+static void lone_batchnorms_stand_for_themselves(void **state) {
     (void)state;
     static const char *const texts[] = {
         IMAGE "bn = batchnorm x",
@@ -119,16 +127,12 @@ static void lone_batchnorms_are_refused(void **state) {
         IMAGE "a = maxpool x kernel=2\nbn = batchnorm a\nf = flatten bn",
     };
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
-        Graph *graph = quantized_graph(texts[i]);
-        QuantConfig config = quant_config_default();
-        Error error = {0};
-        assert_null(quant_prepare(graph, &config, &error));
-        assert_error(&error, ERROR_INPUT, "bn: ");
-        for (int k = 0; k < graph->nodes; k++) { /* as before */
-            assert_null(graph->node[k].quant);
-            assert_true(graph->node[k].forward == graph->node[k].layer->forward);
-        }
-        graph_free(graph);
+        QuantNet *net = quantized_net(texts[i]);
+        const QNode *bn = quantized_node(net, "bn");
+        assert_null(bn->into);
+        assert_ptr_equal(bn->batchnorm, bn->node);
+        assert_string_equal(bn->out->name, "bn"); /* a range of its own */
+        quantized_free(net);
     }
 }
 
@@ -203,7 +207,7 @@ int main(void) {
         cmocka_unit_test(lists_fit_together),
         cmocka_unit_test(chains_are_joined),
         cmocka_unit_test(relu_of_the_input_stands_alone),
-        cmocka_unit_test(lone_batchnorms_are_refused),
+        cmocka_unit_test(lone_batchnorms_stand_for_themselves),
         cmocka_unit_test(layers_that_share_codes_share_the_quantizer),
         cmocka_unit_test(edges_have_bits_of_their_own),
         cmocka_unit_test(unsigned_weights_need_a_zero_point),

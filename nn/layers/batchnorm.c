@@ -1,4 +1,5 @@
-/* batchnorm: PyTorch's BatchNorm1d to 3d over the first dimension of a sample; weight is gamma, bias beta. */
+/* batchnorm: PyTorch's BatchNorm1d to 3d over the first dimension of a sample; weight is gamma,
+ * bias beta. */
 #include "nn/layers/batchnorm.h"
 
 #include "nn/graph.h"
@@ -10,7 +11,10 @@ static const Field fields[] = {
 };
 
 static bool shape(Node *node, const Shape *const in[], Error *error) {
-    (void)error;
+    char text[SHAPE_TEXT];
+    if (in[0]->rank > 1 + SPATIAL)
+        return error_set(error, ERROR_INPUT, "batchnorm takes at most 3 spatial dimensions, not %s",
+                         shape_text(in[0], text));
     node->shape = *in[0];
     Shape channels = SHAPE(in[0]->dim[0]);
     node_param(node, "weight", channels, true);
@@ -39,6 +43,16 @@ static Tensor *forward(const Run *run, const Node *node, Tensor *const in[]) {
                                          .training = run->training});
 }
 
+/* With mean 0 and variance 1, and nothing to keep that from dividing by 0, normalising changes
+ * nothing. */
+static Tensor *apply(Tape *tape, const Node *node, Tensor *x, Tensor *w, Tensor *b) {
+    (void)node;
+    Tensor *zeros = tensor_zeros(tape->arena, w->shape), *ones = tape_tensor(tape, w->shape);
+    for (size_t c = 0; c < ones->count; c++) ones->data[c] = 1;
+    return op_batchnorm(tape, x, w, b ? b : zeros,
+                        &(BatchNormSpec){.mean = zeros->data, .var = ones->data});
+}
+
 const Layer batchnorm_layer = {
     .name = "batchnorm",
     .summary = "batch normalisation per channel: eps= momentum=",
@@ -48,5 +62,6 @@ const Layer batchnorm_layer = {
     .shape = shape,
     .init = init,
     .forward = forward,
+    .apply = apply,
     .rule = "fold",
 };

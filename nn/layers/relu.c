@@ -1,11 +1,7 @@
 /* relu: max(x, 0). */
-#include "nn/graph.h"
+#include <math.h>
 
-static bool shape(Node *node, const Shape *const in[], Error *error) {
-    (void)error;
-    node->shape = *in[0];
-    return true;
-}
+#include "nn/layers/pointwise.h"
 
 static Tensor *forward(const Run *run, const Node *node, Tensor *const in[]) {
     (void)node;
@@ -21,9 +17,9 @@ const Layer relu_layer = {
     .name = "relu",
     .summary = "max(x, 0)",
     .inputs = 1,
-    .shape = shape,
+    .shape = pointwise_shape,
     .forward = forward,
     .rule = "pointwise",
     .pointwise = pointwise,
-    .clamps_at_zero = true,
+    .clamp = {0, INFINITY},
 };

@@ -15,8 +15,8 @@ static const void *lower(const QNode *q, Arena *arena, Error *error) {
     AddArgs *args = arena_alloc(arena, sizeof *args);
     *args = (AddArgs){.shift = multiplier[0].shift,
                       .zero = quantizer_zero(q->out),
-                      .lo = rule_lowest(q),
-                      .hi = quantizer_top(q->out)};
+                      .lo = rule_bounds(q).lo,
+                      .hi = rule_bounds(q).hi};
     args->product = arena_alloc(arena, sizeof *args->product * (size_t)q->node->inputs);
     for (int k = 0; k < q->node->inputs; k++)
         for (int u = 0; u < 256; u++)

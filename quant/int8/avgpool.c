@@ -16,8 +16,8 @@ static const void *lower(const QNode *q, Arena *arena, Error *error) {
                           .multiplier = ((const MeanIntegers *)q->integers)->multiplier,
                           .in_zero = quantizer_zero(q->in[0]),
                           .zero = quantizer_zero(q->out),
-                          .lo = rule_lowest(q),
-                          .hi = quantizer_top(q->out)};
+                          .lo = rule_bounds(q).lo,
+                          .hi = rule_bounds(q).hi};
     return args;
 }
 
@@ -41,7 +41,7 @@ static void run(const Instr *instr, const Call *call) {
 const InstrKind avgpool_instr = {
     .name = "avgpool",
     .summary = "rounded mean of each window, with relu",
-    .lowers = (const char *const[]){"avgpool", "globalavgpool", NULL},
+    .lowers = (const char *const[]){"avgpool", "globalavgpool", "adaptiveavgpool", NULL},
     .lower = lower,
     .scratch = scratch,
     .run = run,

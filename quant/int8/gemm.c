@@ -31,8 +31,8 @@ QGemm gemm_operand(const QNode *q, int first, int count, const int order[], Aren
                   .bias = bias,
                   .multiplier = multiplier,
                   .zero = quantizer_zero(q->out),
-                  .lo = rule_lowest(q),
-                  .hi = quantizer_top(q->out)};
+                  .lo = rule_bounds(q).lo,
+                  .hi = rule_bounds(q).hi};
     const QGemmKernel *kernel = qgemm_kernel();
     void *packed = arena_alloc(arena, kernel->packed_bytes(&gemm));
     kernel->pack(&gemm, packed);

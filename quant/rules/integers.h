@@ -20,6 +20,27 @@ typedef struct SumIntegers {
     Multiplier multiplier[LAYER_MAX_INPUTS]; /* S_i / S_y */
 } SumIntegers;
 
+/* "product": q_y = Z_y + round(m (q_a - Z_a) (q_b - Z_b)), m = S_a S_b / S_y. */
+typedef struct ProductIntegers {
+    Multiplier multiplier;
+} ProductIntegers;
+
+/* "concat": q_y = Z_y + round(m[i] (q_i - Z_i)) for the channels of input i. */
+typedef struct ConcatIntegers {
+    Multiplier multiplier[LAYER_MAX_INPUTS]; /* S_i / S_y, each with a shift of its own */
+} ConcatIntegers;
+
+/* "softmax": q_y = Z_y + round(2^bits p[c] / sum over k of p[k]), p[c] = power[largest q - q_c]. */
+typedef struct SoftmaxIntegers {
+    int bits;           /* of the output: S_y = 2^-bits */
+    int32_t power[256]; /* round(2^23 exp(-S_x d)) for each distance d between two codes */
+} SoftmaxIntegers;
+
+/* round(2^bits part / sum), half up; 0 <= part <= sum < 2^54. */
+static inline int64_t softmax_share(int32_t part, int64_t sum, int bits) {
+    return (((int64_t)part << (bits + 1)) + sum) / (2 * sum);
+}
+
 /* "mean": q_y = Z_y + round(m * sum over the window of (q - Z)), m = S_x / (divisor S_y). */
 typedef struct MeanIntegers {
     Multiplier multiplier;

@@ -27,10 +27,11 @@ static void mean_elements(const void *context, size_t begin, size_t end) {
     const MeanIntegers *m = mean->q->integers;
     const Quantizer *out = mean->q->out;
     double divisor = mean->q->node->layer->divisor(mean->q->node);
-    int32_t zero = quantizer_zero(out), lo = rule_lowest(mean->q), hi = quantizer_top(out);
+    int32_t zero = quantizer_zero(out);
+    Bounds bounds = rule_bounds(mean->q);
     for (size_t i = begin; i < end; i++) {
         int32_t sum = (int32_t)rint((double)mean->mean[i] * divisor);
-        int32_t byte = requantize(sum, m->multiplier, zero, lo, hi);
+        int32_t byte = requantize(sum, m->multiplier, zero, bounds.lo, bounds.hi);
         mean->y[i] = out->q.scale[0] * (float)(byte - zero);
     }
 }

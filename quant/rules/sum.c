@@ -23,12 +23,13 @@ static void sum_elements(const void *context, size_t begin, size_t end) {
     const Sum *sum = context;
     const SumIntegers *s = sum->q->integers;
     const Quantizer *out = sum->q->out;
-    int32_t zero = quantizer_zero(out), lo = rule_lowest(sum->q), hi = quantizer_top(out);
+    int32_t zero = quantizer_zero(out);
+    Bounds bounds = rule_bounds(sum->q);
     for (size_t i = begin; i < end; i++) {
         int64_t total = 0;
         for (int k = 0; k < sum->q->node->inputs; k++)
             total += (int64_t)sum->code[k][i] * s->multiplier[k].m0;
-        int32_t byte = clamp_code(zero + round_shift(total, s->multiplier[0].shift), lo, hi);
+        int32_t byte = clamp_code(zero + round_shift(total, s->multiplier[0].shift), bounds.lo, bounds.hi);
         sum->y[i] = out->q.scale[0] * (float)(byte - zero);
     }
 }

@@ -61,9 +61,19 @@ static QParams weight_grid(Arena *arena, const QNode *q, const Tensor *w, const 
     return grid;
 }
 
+static Tensor *ones(Tape *tape, Shape shape) {
+    Tensor *tensor = tape_tensor(tape, shape);
+    for (size_t i = 0; i < tensor->count; i++) tensor->data[i] = 1;
+    return tensor;
+}
+
 static Folded fold(Tape *tape, const QNode *q) {
     Tensor *w = op_outputs_first(tape, node_tensor(q->node, "weight"), q->node);
     Tensor *b = node_tensor(q->node, "bias");
+    if (q->batchnorm == q->node) { /* nothing is before it: it is folded into the identity */
+        w = ones(tape, w->shape);
+        b = NULL;
+    }
     if (q->batchnorm) {
         b = op_fold_bias(tape, b, q->batchnorm);
         w = op_fold_weight(tape, w, q->batchnorm);
@@ -211,14 +221,15 @@ static void requantize_chunk(void *context, int index, int worker) {
     const Parts *p = context;
     const WeightedIntegers *w = p->q->integers;
     const Quantizer *out = p->q->out;
-    int32_t zero = quantizer_zero(out), lo = rule_lowest(p->q), hi = quantizer_top(out);
+    int32_t zero = quantizer_zero(out);
+    Bounds bounds = rule_bounds(p->q);
     size_t positions = p->sample / (size_t)w->outputs;
     float scale = out->q.scale[0];
     for (int n = chunk_begin(index); n < chunk_end(index, p->samples); n++)
         for (int o = 0; o < w->outputs; o++) {
             size_t row = (size_t)n * p->sample + (size_t)o * positions;
             for (size_t i = row; i < row + positions; i++) {
-                int32_t byte = requantize(p->acc[i] + w->bias[o], w->multiplier[o], zero, lo, hi);
+                int32_t byte = requantize(p->acc[i] + w->bias[o], w->multiplier[o], zero, bounds.lo, bounds.hi);
                 p->y[i] = scale * (float)(byte - zero);
             }
         }
@@ -266,13 +277,18 @@ static Tensor *exact(const Run *run, const QNode *q, Tensor *const in[]) {
     return y;
 }
 
-const Rule weighted_rule = {
-    .name = "weighted",
-    .owns_range = true,
-    .simulate = simulate,
-    .freeze = freeze,
-    .blank = blank,
-    .arrays = arrays,
-    .complete = complete,
-    .exact = exact,
-};
+#define WEIGHTED_ROW(kind)                                                                         \
+    {                                                                                              \
+        .name = kind,                                                                              \
+        .owns_range = true,                                                                        \
+        .simulate = simulate,                                                                      \
+        .freeze = freeze,                                                                          \
+        .blank = blank,                                                                            \
+        .arrays = arrays,                                                                          \
+        .complete = complete,                                                                      \
+        .exact = exact,                                                                            \
+    }
+const Rule weighted_rule = WEIGHTED_ROW("weighted");
+/* fold: a batchnorm. Behind a weighted layer it is absorbed; alone it is a weighted layer with one weight for each
+ * channel, gamma / sqrt(var + eps). */
+const Rule fold_rule = WEIGHTED_ROW("fold");

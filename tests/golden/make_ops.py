@@ -7,8 +7,9 @@ Names are OP/CASE/PART. Parts:
   weights            L = sum(weights * out)
   grad0, grad1, ...  dL/d in0, ...
   spec               I64: windows are kernel, stride, padding, dilation, each D H W; conv adds
-                     groups, conv_transpose groups and output padding; reshape: the new shape; cross_entropy: the labels; batchnorm: 1 if training
-  real               batchnorm: momentum, eps
+                     groups, conv_transpose groups and output padding; reshape: the new shape;
+                     cross_entropy: the labels; batchnorm: 1 if training; pointwise: which line of autograd/pointwise.def
+  real               batchnorm: momentum, eps; pointwise: the function's parameter
   mean, var          batchnorm: running statistics before, and mean_after, var_after
 
 Everything is computed in double from float32 inputs and rounded once, at the end: what a float32
@@ -191,6 +192,20 @@ def make_cases():
     conv_transpose("3d", [1, 2, 2, 3, 2], 3, [2, 3, 2])
     conv_transpose("3d_everything", [2, 4, 2, 3, 2], 2, [3, 1, 2], groups=2, stride=[2, 1, 3],
                    padding=[1, 0, 1], dilation=[1, 2, 1], output_padding=[1, 0, 2])
+
+    for line, (name, function, a) in enumerate([
+            ("relu6", F.relu6, 0), ("leaky_relu", lambda x: F.leaky_relu(x, 0.125), 0.125),
+            ("sigmoid", torch.sigmoid, 0), ("tanh", torch.tanh, 0), ("hardswish", F.hardswish, 0)]):
+        kinks = torch.tensor([-200, -9, -6, -3, 0, 3, 6, 9, 200]).double()
+        for case, x in [("normal", 3 * normal(2, 3, 4, 5)), ("kinks", kinks)]:
+            add_case(f"pointwise/{name}_{case}", function, [x], [line])
+            TENSORS[f"pointwise/{name}_{case}/real"] = torch.tensor([float(a)])
+    add_case("concat/images", lambda *x: torch.cat(x, 1),
+             [normal(2, c, 3, 4) for c in (1, 3, 2)])
+    add_case("concat/rows", lambda *x: torch.cat(x, 1), [normal(9, 4), normal(9, 1)])
+    add_case("softmax/rows", lambda x: F.softmax(x, 1), [3 * normal(9, 10)])
+    add_case("softmax/images", lambda x: F.softmax(x, 1), [normal(2, 4, 3, 5)])
+    add_case("softmax/large", lambda x: F.softmax(x, 1), [1000 * normal(3, 5)])
 
 
 def write(path, tensors, metadata=None):
