@@ -23,6 +23,7 @@ typedef struct Param {
     Tensor *tensor;
     bool trainable; /* false: a buffer, moved by the layer itself */
     bool counter;   /* a whole number that checkpoints keep as I64 (num_batches_tracked) */
+    bool positive;  /* its values are > 0: a scale */
 } Param;
 
 struct Node {

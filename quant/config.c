@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "autograd/file.h"
+#include "quant/bn.h"
 
 QuantConfig quant_config_default(void) {
     return (QuantConfig){
@@ -12,6 +13,8 @@ QuantConfig quant_config_default(void) {
         .method = method_find("moving-average"),
         .percentile = 99.99,
         .ste = STE_CODE,
+        .learn = learn_find("none"),
+        .bn = bn_mode_find("frozen"),
     };
 }
 
@@ -21,9 +24,11 @@ static json_t *spec_to_json(const QuantSpec *spec) {
 }
 
 json_t *quant_config_to_json(const QuantConfig *config) {
-    return json_pack("{s:o, s:o, s:i, s:s, s:f, s:s}", "activation", spec_to_json(&config->activation),
-                     "weight", spec_to_json(&config->weight), "edge_bits", config->edge_bits,
-                     "method", config->method->name, "percentile", config->percentile, "ste", ste_names[config->ste]);
+    return json_pack("{s:o, s:o, s:i, s:s, s:f, s:s, s:s, s:s}", "activation",
+                     spec_to_json(&config->activation), "weight", spec_to_json(&config->weight),
+                     "edge_bits", config->edge_bits, "method", config->method->name, "percentile",
+                     config->percentile, "ste", ste_names[config->ste], "learn_ranges",
+                     config->learn->name, "bn", config->bn->name);
 }
 
 /* A member of a JSON object, where it goes, and how it is read; a table of these is a reader. */
@@ -81,12 +86,24 @@ static bool read_percentile(const json_t *value, void *place, Error *error) {
 
 static bool read_ste(const json_t *value, void *place, Error *error) {
     const char *name = json_is_string(value) ? json_string_value(value) : "";
-    for (int i = 0; ste_names[i]; i++)
-        if (strcmp(ste_names[i], name) == 0) {
-            *(Ste *)place = (Ste)i;
-            return true;
-        }
+    if (ste_find(name, place)) return true;
     return error_set(error, ERROR_INPUT, "no straight-through estimator '%.40s'", name);
+}
+
+static bool read_learn(const json_t *value, void *place, Error *error) {
+    const char *name = json_is_string(value) ? json_string_value(value) : "";
+    const Learn *learn = learn_find(name);
+    if (!learn) return error_set(error, ERROR_INPUT, "no way '%.40s' to learn ranges", name);
+    *(const Learn **)place = learn;
+    return true;
+}
+
+static bool read_bn(const json_t *value, void *place, Error *error) {
+    const char *name = json_is_string(value) ? json_string_value(value) : "";
+    const BnMode *mode = bn_mode_find(name);
+    if (!mode) return error_set(error, ERROR_INPUT, "no mode '%.40s' of batch normalisation", name);
+    *(const BnMode **)place = mode;
+    return true;
 }
 
 static bool read_spec(const json_t *value, void *place, Error *error) {
@@ -109,6 +126,8 @@ bool quant_config_from_json(const json_t *json, QuantConfig *config, Error *erro
                                  {"method", read_method, &read.method},
                                  {"percentile", read_percentile, &read.percentile},
                                  {"ste", read_ste, &read.ste},
+                                 {"learn_ranges", read_learn, &read.learn},
+                                 {"bn", read_bn, &read.bn},
                                  {0}},
                       error))
         return false;
@@ -131,7 +150,8 @@ bool quant_config_read(const char *path, QuantConfig *config, Error *error) {
         json_t *json = json_loadb((char *)text, size, JSON_REJECT_DUPLICATES, &place);
         Error reason = {0};
         if (!json)
-            ok = error_set(error, ERROR_INPUT, "%s:%d:%d: %s", path, place.line, place.column, place.text);
+            ok = error_set(error, ERROR_INPUT, "%s:%d:%d: %s", path, place.line, place.column,
+                           place.text);
         else if (!quant_config_from_json(json, config, &reason))
             ok = error_set(error, ERROR_INPUT, "%s: %s", path, reason.message);
         json_decref(json);

@@ -3,9 +3,11 @@
 
 #include <jansson.h>
 
-#include "quant/fakequant.h"
+#include "quant/learn.h"
 #include "quant/method.h"
 #include "quant/qparams.h"
+
+typedef struct BnMode BnMode; /* quant/bn.h */
 
 typedef struct QuantConfig {
     QuantSpec activation; /* N4: 8 bits, unsigned, affine, per tensor */
@@ -14,7 +16,10 @@ typedef struct QuantConfig {
                              the logits of few bits would tie */
     const Method *method; /* how the ranges of activations are chosen */
     double percentile;    /* of the method of that name */
+    /* of fine-tuning: */
     Ste ste;
+    const Learn *learn; /* which ranges are parameters */
+    const BnMode *bn;   /* what batch normalisation does */
 } QuantConfig;
 
 QuantConfig quant_config_default(void);

@@ -19,7 +19,7 @@ void quantizer_update(Quantizer *quantizer) {
 }
 
 Tensor *quantizer_pass(Quantizer *quantizer, const Run *run, Tensor *x, Ste ste) {
-    if (quantizer->observing) {
+    if (quantizer->observing && !quantizer->learned) {
         if (!observer_update(&quantizer->seen, x->data, x->count)) {
             error_set(run->error, ERROR_DIVERGED, "%s: a value is NaN or infinite",
                       quantizer->name);
@@ -27,5 +27,9 @@ Tensor *quantizer_pass(Quantizer *quantizer, const Run *run, Tensor *x, Ste ste)
         }
         if (!quantizer->method->from_histogram) quantizer_update(quantizer); /* the grid follows */
     }
-    return quantizer->faking ? op_fakequant(run->tape, x, &quantizer->q, ste) : x;
+    if (!quantizer->faking) return x;
+    if (!quantizer->learned) return op_fakequant(run->tape, x, &quantizer->q, ste);
+    return op_fakequant_learned(run->tape, x, &quantizer->q,
+                                quantizer->learn->clips ? STE_CLIP : ste, quantizer->learned,
+                                &quantizer->learn->gradient);
 }

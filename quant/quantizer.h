@@ -3,7 +3,7 @@
 #pragma once
 
 #include "nn/layer.h"
-#include "quant/fakequant.h"
+#include "quant/learn.h"
 #include "quant/method.h"
 
 typedef struct Quantizer {
@@ -13,9 +13,12 @@ typedef struct Quantizer {
     const Method *method;
     double percentile;
     QParams q;
-    bool ready;     /* a range is known */
-    bool observing; /* update the range with each batch */
-    bool faking;    /* round values to the grid */
+    Tensor *learned;    /* q.scale as a parameter (quant/learn.h): the range does not follow what is
+                           seen; NULL: it does */
+    const Learn *learn; /* how it is learned */
+    bool ready;         /* a range is known */
+    bool observing;     /* update the range with each batch */
+    bool faking;        /* round values to the grid */
 } Quantizer;
 
 /* Owned by the arena; it has seen nothing and both switches are off. */

@@ -54,6 +54,7 @@ struct QNode {
     const Node *into;             /* not NULL: absorbed by that node, passes its value through */
     const Node *batchnorm, *relu; /* what this node absorbed; NULL: nothing */
     QuantSpec weight;             /* "weighted" rule: how its weights are quantized */
+    Tensor *weight_scale;         /* their scales as a parameter; NULL: they follow from the weights (N9) */
     void *integers;               /* what freeze made; the rule knows its type */
 };
 

@@ -19,11 +19,13 @@
  * no default and was not given. Text points into argv or the tables. */
 typedef struct Settings {
     const char *model, *data, *output, *resume, *log, *config, *predictions;
-    const char *schedule, *method, *split; /* one of the option's choices, as the table spells it */
+    /* one of the option's choices, as the table spells it: */
+    const char *schedule, *method, *split, *learn_ranges, *ste, *bn;
     double epochs, lr, momentum, weight_decay, gamma, percentile;
+    double freeze_bn_after, freeze_observers_after; /* epochs */
     int batch, warmup, step_size, threads, limit, images, bits, weight_bits;
     uint64_t seed;
-    bool nesterov, compare, per_tensor, per_channel, json, quiet, help;
+    bool nesterov, fixed_scales, compare, per_tensor, per_channel, json, quiet, help;
 
     char *const *arguments; /* [argument_count] what is not an option, in order */
     int argument_count;
