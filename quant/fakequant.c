@@ -95,6 +95,7 @@ Tensor *op_fakequant(Tape *tape, Tensor *x, const QParams *q, Ste ste) {
 typedef struct Learned {
     const QParams *q;
     const ScaleGradient *gradient;
+    size_t count;
     uint8_t *mask;
 } Learned;
 
@@ -156,7 +157,7 @@ static void learned_backward(const Entry *entry) {
         double sum = 0;
         for (size_t i = 0; i < pieces; i++) sum += partial[i];
         float reach = fmaxf(slope.qmax - slope.zero, slope.zero - slope.qmin);
-        float gain = l->gradient->gain(inner, reach);
+        float gain = l->gradient->gain(l->count, reach);
         scale->grad[c] += gain * (float)sum + l->gradient->decay * scale->data[c];
     }
 }
@@ -164,10 +165,11 @@ static void learned_backward(const Entry *entry) {
 static const Op learned_op = {.name = "fakequant_learned", .backward = learned_backward};
 
 Tensor *op_fakequant_learned(Tape *tape, Tensor *x, const QParams *q, Ste ste, Tensor *scale,
-                             const ScaleGradient *gradient) {
+                             const ScaleGradient *gradient, size_t count) {
     CHECK((int)scale->count == q->channels, "%zu learned scales for %d", scale->count, q->channels);
     Learned *saved = arena_alloc(tape->arena, sizeof *saved);
-    *saved = (Learned){q, gradient, tape->recording ? arena_alloc(tape->arena, x->count) : NULL};
+    *saved = (Learned){.q = q, .gradient = gradient, .count = count};
+    if (tape->recording) saved->mask = arena_alloc(tape->arena, x->count);
     Tensor *y = fake(tape, x, q, ste, saved->mask);
     tape_record(tape, &learned_op, y, 2, (Tensor *[]){x, scale}, saved);
     return y;

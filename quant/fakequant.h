@@ -25,13 +25,14 @@ Tensor *op_fakequant_bias(Tape *tape, Tensor *bias, float input_scale, const QPa
 
 /* How the loss moves a scale: dL/dS[c] = gain * sum of dL/dy slope(x) + decay S[c]. */
 typedef struct ScaleGradient {
-    /* for `count` values whose codes q - Z reach that far from 0 */
+    /* for a scale that `count` values share, whose codes q - Z reach that far from 0 */
     float (*gain)(size_t count, float reach);
     bool rounding; /* inside of the range, slope(x) is (q - Z) - x/S: the rounding's share; else 0 */
     float decay;
 } ScaleGradient;
 
 /* op_fakequant with S a parameter: scale[channels] holds q's scales, but for channels where q was
- * given a larger one, which stay without gradient. The zero points are constants. */
+ * given a larger one, which stay without gradient. The zero points are constants. `count` values share a
+ * scale: those of one sample, or the weights of one channel. */
 Tensor *op_fakequant_learned(Tape *tape, Tensor *x, const QParams *q, Ste ste, Tensor *scale,
-                             const ScaleGradient *gradient);
+                             const ScaleGradient *gradient, size_t count);

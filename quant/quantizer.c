@@ -29,7 +29,7 @@ Tensor *quantizer_pass(Quantizer *quantizer, const Run *run, Tensor *x, Ste ste)
     }
     if (!quantizer->faking) return x;
     if (!quantizer->learned) return op_fakequant(run->tape, x, &quantizer->q, ste);
-    return op_fakequant_learned(run->tape, x, &quantizer->q,
-                                quantizer->learn->clips ? STE_CLIP : ste, quantizer->learned,
-                                &quantizer->learn->gradient);
+    const Learn *learn = quantizer->learn;
+    return op_fakequant_learned(run->tape, x, &quantizer->q, learn->clips ? STE_CLIP : ste, quantizer->learned,
+                                &learn->gradient, x->count / (size_t)x->shape.dim[0]);
 }

@@ -108,8 +108,8 @@ static void lsq_is_pytorchs(void **state) {
             QParams q = golden_grid(name, scale);
             for (int c = 0; c < q.channels; c++)
                 q.zero_point[c] = (int32_t)part(name, "zero")->data[c];
-            Tensor *y =
-                op_fakequant_learned(tape, x, &q, (Ste)ste, scale, &learn_find("lsq")->gradient);
+            Tensor *y = op_fakequant_learned(tape, x, &q, (Ste)ste, scale,
+                                             &learn_find("lsq")->gradient, x->count / scale->count);
             backward_from(y, part(name, "weights"));
             compare(name, "y", y->data, EXACT);
             compare(name, "dx", x->grad, EXACT);
@@ -130,7 +130,8 @@ static void pact_is_pytorchs(void **state) {
     tensor_grad(arena, scale);
     QParams q = golden_grid("pact", scale);
     assert_float_equal(learn_find("pact")->gradient.decay, part("pact", "decay")->data[0], 0);
-    Tensor *y = op_fakequant_learned(tape, x, &q, STE_CLIP, scale, &learn_find("pact")->gradient);
+    Tensor *y =
+        op_fakequant_learned(tape, x, &q, STE_CLIP, scale, &learn_find("pact")->gradient, x->count);
     backward_from(y, part("pact", "weights"));
     compare("pact", "y", y->data, EXACT);
     compare("pact", "dx", x->grad, EXACT);
@@ -145,7 +146,8 @@ static void a_floored_scale_has_no_gradient(void **state) {
     QParams q = golden_grid("lsq.weight2.code", scale);
     q.scale = tensor_copy(arena, scale->shape, scale->data)->data;
     q.scale[1] *= 2;
-    Tensor *y = op_fakequant_learned(tape, x, &q, STE_CODE, scale, &learn_find("lsq")->gradient);
+    Tensor *y =
+        op_fakequant_learned(tape, x, &q, STE_CODE, scale, &learn_find("lsq")->gradient, 25);
     backward_from(y, part("lsq.weight2.code", "weights"));
     assert_true(scale->grad[0] != 0 && scale->grad[2] != 0);
     assert_true(scale->grad[1] == 0);

@@ -70,27 +70,45 @@ Tensor *weighted_apply(Tape *tape, const QNode *q, Tensor *x, const Folded *fold
     if (q->out->faking) {
         QParams *grid = arena_alloc(tape->arena, sizeof *grid);
         *grid = folded->grid;
-        w = q->weight_scale ? op_fakequant_learned(tape, w, grid, q->config->ste, q->weight_scale,
-                                                   &q->config->learn->gradient)
-                            : op_fakequant(tape, w, grid, q->config->ste);
+        Ste ste = q->config->ste;
+        size_t shared = w->count / (size_t)grid->channels;
+        w = !q->weight_scale ? op_fakequant(tape, w, grid, ste)
+                             : op_fakequant_learned(tape, w, grid, ste, q->weight_scale,
+                                                    &q->config->learn->gradient, shared);
         if (b) b = op_fakequant_bias(tape, b, q->in[0]->q.scale[0], grid);
     }
     return q->node->layer->apply(tape, q->node, x, op_layer_order(tape, w, q->node), b);
 }
 
-/* 2 mean|w| / sqrt(qmax) of each channel, as LSQ has it. */
+/* The largest scale with the least squared error of rounding and clamping w[count], among 64ths of `top`, which clamps
+ * nothing. */
+static float best_scale(const float *w, size_t count, float top, float qmax) {
+    enum { TRIES = 64 };
+    double least = INFINITY;
+    float best = top;
+    for (int i = TRIES; i > 0; i--) {
+        float scale = top * (float)i / TRIES;
+        double sum = 0;
+        for (size_t k = 0; k < count; k++) {
+            float error = scale * clamp_float(code_unclamped(w[k], scale, 0), -qmax, qmax) - w[k];
+            sum += (double)error * (double)error;
+        }
+        if (sum < least) {
+            least = sum;
+            best = scale;
+        }
+    }
+    return best;
+}
+
 void weighted_start_scale(const QNode *q, float *scale) {
     Arena *arena = arena_new();
     Tape tape = {.arena = arena};
     Folded folded = weighted_fold(&tape, q, q->batchnorm);
-    size_t inner = folded.weight->count / (size_t)folded.grid.channels;
-    for (int c = 0; c < folded.grid.channels; c++) {
-        double sum = 0;
-        for (size_t i = 0; i < inner; i++)
-            sum += fabs((double)folded.weight->data[(size_t)c * inner + i]);
-        float start = (float)(2 * sum / (double)inner / sqrt(folded.grid.qmax));
-        scale[c] = start > 0 && isfinite(start) ? start : folded.grid.scale[c];
-    }
+    const QParams *grid = &folded.grid;
+    size_t count = folded.weight->count / (size_t)grid->channels;
+    for (int c = 0; c < grid->channels; c++)
+        scale[c] = best_scale(folded.weight->data + (size_t)c * count, count, grid->scale[c], (float)grid->qmax);
     arena_free(arena);
 }
 
