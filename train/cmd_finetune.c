@@ -39,7 +39,8 @@ static bool choose_modes(const TrainRun *run, Settings *settings, Error *error) 
         return error_set(error, ERROR_INPUT, "%s: a mode of fine-tuning that this stair does not know", run->output);
     if (quant->learned && learn != config->learn)
         return error_set(error, ERROR_USAGE, "--%s: the ranges of %s are parameters already (%s)",
-                         settings->fixed_scales ? "fixed-scales" : "learn-ranges", settings->arguments[0],
+                         settings->fixed_scales ? "fixed-scales" : "learn-ranges",
+                         run->resumed ? settings->resume : settings->arguments[0],
                          config->learn->name);
     if (!quant->learned) {
         quant_learn(quant, learn);
