@@ -12,7 +12,7 @@ enum {
     GRAPH_MAX_NODES = 256,
     GRAPH_MAX_PARAMS = 1 << 28, /* numbers in all */
     NODE_NAME = 64,  /* with its end */
-    NODE_PARAMS = 6,
+    NODE_PARAMS = 8,
     NET_TEXT_MOST = 1 << 16,
     NET_LINES_MOST = 1024,
 };
@@ -23,6 +23,7 @@ typedef struct Param {
     Tensor *tensor;
     bool trainable; /* false: a buffer, moved by the layer itself */
     bool counter;   /* a whole number that checkpoints keep as I64 (num_batches_tracked) */
+    bool positive;  /* its values are > 0: a scale */
 } Param;
 
 struct Node {

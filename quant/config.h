@@ -16,8 +16,11 @@
 
 #include "nn/graph.h"
 #include "quant/fakequant.h"
+#include "quant/learn.h"
 #include "quant/method.h"
 #include "quant/qparams.h"
+
+typedef struct BnMode BnMode; /* quant/bn.h */
 
 /* Some fields of a QuantSpec: bit i of `given` is field i of the list in quant/config_json.c. */
 typedef struct SpecPatch {
@@ -41,7 +44,10 @@ typedef struct QuantConfig {
                     */
     const Method *method; /* how the ranges of activations are chosen */
     double percentile;    /* of the method of that name */
+    /* of fine-tuning: */
     Ste ste;
+    const Learn *learn; /* which ranges are parameters */
+    const BnMode *bn;   /* what batch normalisation does */
     int kinds, nodes;
     LayerConfig kind[CONFIG_KINDS],
         node[GRAPH_MAX_NODES]; /* [kinds], [nodes], in the order they were said */

@@ -4,6 +4,7 @@
 
 #include "autograd/file.h"
 #include "nn/nearest.h"
+#include "quant/bn.h"
 #include "quant/config.h"
 #include "quant/descriptor.h"
 #include "quant/members.h"
@@ -195,12 +196,24 @@ static bool read_percentile(const json_t *value, void *place, Error *error) {
 
 static bool read_ste(const json_t *value, void *place, Error *error) {
     const char *name = json_is_string(value) ? json_string_value(value) : "";
-    for (int i = 0; ste_names[i]; i++)
-        if (strcmp(ste_names[i], name) == 0) {
-            *(Ste *)place = (Ste)i;
-            return true;
-        }
+    if (ste_find(name, place)) return true;
     return error_set(error, ERROR_INPUT, "no straight-through estimator '%.40s'", name);
+}
+
+static bool read_learn(const json_t *value, void *place, Error *error) {
+    const char *name = json_is_string(value) ? json_string_value(value) : "";
+    const Learn *learn = learn_find(name);
+    if (!learn) return error_set(error, ERROR_INPUT, "no way '%.40s' to learn ranges", name);
+    *(const Learn **)place = learn;
+    return true;
+}
+
+static bool read_bn(const json_t *value, void *place, Error *error) {
+    const char *name = json_is_string(value) ? json_string_value(value) : "";
+    const BnMode *mode = bn_mode_find(name);
+    if (!mode) return error_set(error, ERROR_INPUT, "no mode '%.40s' of batch normalisation", name);
+    *(const BnMode **)place = mode;
+    return true;
 }
 
 /* The preset comes before every other member, wherever it stands. */
@@ -228,6 +241,8 @@ bool quant_config_from_json(const json_t *json, QuantConfig *config, Error *erro
                                  {"method", read_method, &read.method},
                                  {"percentile", read_percentile, &read.percentile},
                                  {"ste", read_ste, &read.ste},
+                                 {"learn_ranges", read_learn, &read.learn},
+                                 {"bn", read_bn, &read.bn},
                                  {"layers", read_kinds, &read},
                                  {"overrides", read_nodes, &read},
                                  {0}},
@@ -243,9 +258,10 @@ bool quant_config_from_json(const json_t *json, QuantConfig *config, Error *erro
 
 json_t *quant_config_to_json(const QuantConfig *config) {
     json_t *json = json_pack(
-        "{s:o, s:o, s:i, s:s, s:f, s:s}", "activation", spec_to_json(&config->activation), "weight",
+        "{s:o, s:o, s:i, s:s, s:f, s:s, s:s, s:s}", "activation", spec_to_json(&config->activation), "weight",
         spec_to_json(&config->weight), "edge_bits", config->edge_bits, "method",
-        config->method->name, "percentile", config->percentile, "ste", ste_names[config->ste]);
+        config->method->name, "percentile", config->percentile, "ste", ste_names[config->ste],
+        "learn_ranges", config->learn->name, "bn", config->bn->name);
     if (config->kinds)
         json_object_set_new(json, "layers", layers_to_json(config->kinds, config->kind));
     if (config->nodes)

@@ -9,6 +9,20 @@
 
 const char *const ste_names[] = {"code", "range", "none", NULL};
 
+const char *ste_name(int index) {
+    int count = (int)(sizeof ste_names / sizeof *ste_names) - 1;
+    return index < count ? ste_names[index] : NULL;
+}
+
+bool ste_find(const char *name, Ste *ste) {
+    for (int i = 0; ste_names[i]; i++)
+        if (strcmp(ste_names[i], name) == 0) {
+            *ste = (Ste)i;
+            return true;
+        }
+    return false;
+}
+
 static void backward(const Entry *entry) {
     const float *dy = entry->out->grad;
     float *dx = entry->in[0]->grad;
@@ -43,15 +57,16 @@ static void fake_elements(const void *context, size_t begin, size_t end) {
     float lo = scale * (qmin - zero), hi = scale * (qmax - zero);
     for (size_t i = begin; i < end; i++) {
         float x = r->x[i], code = code_unclamped(x, scale, zero);
-        r->mask[i] = r->ste == STE_CODE ? code >= qmin && code <= qmax : x >= lo && x <= hi;
+        bool inside = r->ste == STE_CODE ? code >= qmin && code <= qmax : x >= lo && x <= hi;
+        r->mask[i] = inside && !(r->ste == STE_CLIP && x == hi);
     }
 }
 
-Tensor *op_fakequant(Tape *tape, Tensor *x, const QParams *q, Ste ste) {
+/* y for all channels; mask[x->count] or NULL. */
+static Tensor *fake(Tape *tape, const Tensor *x, const QParams *q, Ste ste, uint8_t *mask) {
     CHECK(q->channels == 1 || q->channels == x->shape.dim[0], "%d scales for %d channels",
           q->channels, x->shape.dim[0]);
     Tensor *y = tape_tensor(tape, x->shape);
-    uint8_t *mask = tape->recording && x->needs_grad ? arena_alloc(tape->arena, x->count) : NULL;
     size_t inner = x->count / (size_t)q->channels;
     for (int c = 0; c < q->channels; c++) {
         size_t from = (size_t)c * inner;
@@ -65,9 +80,102 @@ Tensor *op_fakequant(Tape *tape, Tensor *x, const QParams *q, Ste ste) {
                     .ste = ste};
         elementwise(inner, fake_elements, &run);
     }
+    return y;
+}
+
+Tensor *op_fakequant(Tape *tape, Tensor *x, const QParams *q, Ste ste) {
+    uint8_t *mask = tape->recording && x->needs_grad ? arena_alloc(tape->arena, x->count) : NULL;
+    Tensor *y = fake(tape, x, q, ste, mask);
     tape_record(tape, &fakequant_op, y, 1, (Tensor *[]){x}, mask);
     return y;
 }
+
+/* --- learned scales --- */
+
+typedef struct Learned {
+    const QParams *q;
+    const ScaleGradient *gradient;
+    size_t count;
+    uint8_t *mask;
+} Learned;
+
+/* One channel of the way back; partial[i] is the sum of piece i. */
+typedef struct Slope {
+    const float *x, *dy;
+    float *dx; /* NULL: not wanted */
+    const uint8_t *mask;
+    float scale, zero, qmin, qmax;
+    bool rounding;
+    double *partial;
+} Slope;
+
+enum { LANES = 16 }; /* independent sums, in a fixed order, that become vectors */
+
+static inline float slope_at(const Slope *s, size_t i) {
+    float v = s->x[i] / s->scale, code = code_unclamped(s->x[i], s->scale, s->zero);
+    float steps = clamp_float(code, s->qmin, s->qmax) - s->zero;
+    float inside = s->rounding ? steps - v : 0;
+    return s->dy[i] * (s->mask[i] ? inside : steps);
+}
+
+static void slope_elements(const void *context, size_t begin, size_t end) {
+    const Slope s = *(const Slope *)context; /* a copy: stores below cannot change it */
+    float lane[LANES] = {0};
+    size_t i = begin;
+    for (; i + LANES <= end; i += LANES)
+        for (size_t k = 0; k < LANES; k++) lane[k] += slope_at(&s, i + k);
+    for (size_t k = 0; i + k < end; k++) lane[k] += slope_at(&s, i + k);
+    double sum = 0;
+    for (int k = 0; k < LANES; k++) sum += (double)lane[k];
+    s.partial[begin / PIECE] = sum;
+    for (i = begin; s.dx && i < end; i++) s.dx[i] += s.mask[i] ? s.dy[i] : 0;
+}
+
+/* y = S n with n = clamp(round(x/S)). Where x was clamped, n is constant and dy/dS = n. Inside, the
+ * rounding's derivative counts as 1 (straight through): dn/dS = -x/S^2, so dy/dS = n - x/S (LSQ, Esser
+ * et al. 2020). PACT (Choi et al. 2018) takes y = clip(x), which its bounds do not move inside: 0. */
+static void learned_backward(const Entry *entry) {
+    const Learned *l = entry->saved;
+    const QParams *q = l->q;
+    Tensor *x = entry->in[0], *scale = entry->in[1];
+    size_t inner = x->count / (size_t)q->channels, pieces = (inner + PIECE - 1) / PIECE;
+    double *partial = arena_alloc(entry->tape->arena, pieces * sizeof *partial);
+    for (int c = 0; c < q->channels; c++) {
+        size_t from = (size_t)c * inner;
+        Slope slope = {.x = x->data + from,
+                       .dy = entry->out->grad + from,
+                       .dx = x->needs_grad ? x->grad + from : NULL,
+                       .mask = l->mask + from,
+                       .scale = q->scale[c],
+                       .zero = (float)q->zero_point[c],
+                       .qmin = (float)q->qmin,
+                       .qmax = (float)q->qmax,
+                       .rounding = l->gradient->rounding,
+                       .partial = partial};
+        elementwise(inner, slope_elements, &slope);
+        if (!scale->needs_grad || scale->data[c] != q->scale[c]) continue;
+        double sum = 0;
+        for (size_t i = 0; i < pieces; i++) sum += partial[i];
+        float reach = fmaxf(slope.qmax - slope.zero, slope.zero - slope.qmin);
+        float gain = l->gradient->gain(l->count, reach);
+        scale->grad[c] += gain * (float)sum + l->gradient->decay * scale->data[c];
+    }
+}
+
+static const Op learned_op = {.name = "fakequant_learned", .backward = learned_backward};
+
+Tensor *op_fakequant_learned(Tape *tape, Tensor *x, const QParams *q, Ste ste, Tensor *scale,
+                             const ScaleGradient *gradient, size_t count) {
+    CHECK((int)scale->count == q->channels, "%zu learned scales for %d", scale->count, q->channels);
+    Learned *saved = arena_alloc(tape->arena, sizeof *saved);
+    *saved = (Learned){.q = q, .gradient = gradient, .count = count};
+    if (tape->recording) saved->mask = arena_alloc(tape->arena, x->count);
+    Tensor *y = fake(tape, x, q, ste, saved->mask);
+    tape_record(tape, &learned_op, y, 2, (Tensor *[]){x, scale}, saved);
+    return y;
+}
+
+/* --- biases --- */
 
 static void bias_backward(const Entry *entry) {
     for (size_t i = 0; i < entry->out->count; i++) entry->in[0]->grad[i] += entry->out->grad[i];

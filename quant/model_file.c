@@ -54,7 +54,7 @@ static void add_params(Slots *slots, const Node *node) {
             add_slot(slots, name, DTYPE_I64, p->tensor->shape, count, is_count);
         } else {
             add_slot(slots, name, DTYPE_F32, p->tensor->shape, p->tensor->data,
-                     variance ? is_variance : is_finite);
+                     variance ? is_variance : p->positive ? is_scale : is_finite);
         }
     }
 }
@@ -86,7 +86,8 @@ static void add_observer(Slots *slots, const char *base, Observer *seen) {
 static void add_quantizer(Slots *slots, Quantizer *quantizer, bool ranges) {
     const char *base = arena_text(slots->arena, "%s.activation_post_process", quantizer->name);
     Arena *arena = slots->arena;
-    add_slot(slots, arena_text(arena, "%s.scale", base), DTYPE_F32, SHAPE(1), quantizer->q.scale, is_scale);
+    if (!quantizer->learned || !ranges) /* a learned one is among the parameters of a net that has them */
+        add_slot(slots, arena_text(arena, "%s.scale", base), DTYPE_F32, SHAPE(1), quantizer->q.scale, is_scale);
     add_slot(slots, arena_text(arena, "%s.zero_point", base), DTYPE_I32, SHAPE(1),
              quantizer->q.zero_point, NULL);
     if (ranges) add_observer(slots, base, &quantizer->seen);
@@ -337,6 +338,7 @@ static bool read_quant(Model *model, const SafeFile *file, Stage stage, const ch
     if (!ok) return error_set(error, ERROR_INPUT, "%s: %.500s", path, reason.message);
     model->stage = stage;
     quant_fake(model->quant, true);
+    if (stage == STAGE_QAT) quant_learn(model->quant, config.learn);
     if (stage == STAGE_CALIBRATED && has_histograms(model, file)) quant_collect(model->quant);
     if (stage != STAGE_FROZEN) return true;
     if (!quant_integral(model->quant, &reason)) return error_set(error, ERROR_INPUT, "%s: %.500s", path, reason.message);

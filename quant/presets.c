@@ -3,6 +3,7 @@
  * all. */
 #include <string.h>
 
+#include "quant/bn.h"
 #include "quant/config.h"
 
 QuantConfig quant_config_default(void) {
@@ -13,6 +14,8 @@ QuantConfig quant_config_default(void) {
         .method = method_find("moving-average"),
         .percentile = 99.99,
         .ste = STE_CODE,
+        .learn = learn_find("none"),
+        .bn = bn_mode_find("frozen"),
     };
 }
 

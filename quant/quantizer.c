@@ -38,7 +38,7 @@ void quantizer_track(Quantizer *quantizer) {
 }
 
 Tensor *quantizer_pass(Quantizer *quantizer, const Run *run, Tensor *x, Ste ste) {
-    if (quantizer->observing) {
+    if (quantizer->observing && !quantizer->learned) {
         if (!observer_update(&quantizer->seen, x->data, x->count)) {
             error_set(run->error, ERROR_DIVERGED, "%s: a value is NaN or infinite",
                       quantizer->name);
@@ -46,5 +46,9 @@ Tensor *quantizer_pass(Quantizer *quantizer, const Run *run, Tensor *x, Ste ste)
         }
         if (!quantizer->method->from_histogram) quantizer_update(quantizer); /* the grid follows */
     }
-    return quantizer->faking && !quantizer->bypassed ? op_fakequant(run->tape, x, &quantizer->q, ste) : x;
+    if (!quantizer->faking || quantizer->bypassed) return x;
+    if (!quantizer->learned) return op_fakequant(run->tape, x, &quantizer->q, ste);
+    const Learn *learn = quantizer->learn;
+    return op_fakequant_learned(run->tape, x, &quantizer->q, learn->clips ? STE_CLIP : ste, quantizer->learned,
+                                &learn->gradient, x->count / (size_t)x->shape.dim[0]);
 }

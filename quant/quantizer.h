@@ -3,7 +3,7 @@
 #pragma once
 
 #include "nn/layer.h"
-#include "quant/fakequant.h"
+#include "quant/learn.h"
 #include "quant/method.h"
 
 typedef struct Quantizer {
@@ -13,11 +13,14 @@ typedef struct Quantizer {
     const Method *method;
     double percentile;
     QParams q;
-    bool fixed;     /* the grid follows from the layer: what is observed does not move it */
-    bool ready;     /* a range is known */
-    bool observing; /* update the range with each batch */
-    bool faking;    /* round values to the grid */
-    bool bypassed;  /* never round: the value leads from one float layer to others */
+    Tensor *learned;    /* q.scale as a parameter (quant/learn.h): the range does not follow what is
+                           seen; NULL: it does */
+    const Learn *learn; /* how it is learned */
+    bool fixed;         /* the grid follows from the layer: what is observed does not move it */
+    bool ready;         /* a range is known */
+    bool observing;     /* update the range with each batch */
+    bool faking;        /* round values to the grid */
+    bool bypassed;      /* never round: the value leads from one float layer to others */
 } Quantizer;
 
 /* Owned by the arena; it has seen nothing and both switches are off. */

@@ -1,6 +1,9 @@
 #include "quant/quantnet.h"
 
+#include <float.h>
 #include <string.h>
+
+#include "quant/rules/weighted.h"
 
 /* --- the two walks --- */
 
@@ -227,6 +230,69 @@ void quant_track(QuantNet *net) {
     for (int i = 0; i < net->quantizers; i++) quantizer_track(net->quantizer[i]);
     quant_fake(net, true);
     quant_observe(net, true);
+}
+
+/* --- learned ranges --- */
+
+/* Makes data[count] a parameter of the node; NULL: new ones, all 1. */
+static Tensor *learn_scale(QuantNet *net, Node *node, const char *name, int count, float *data) {
+    Arena *arena = node->arena;
+    node_param(node, name, SHAPE(count), true);
+    Param *param = &node->param[node->params - 1];
+    param->positive = true;
+    param->tensor->data = data ? data : arena_alloc(arena, sizeof *data * (size_t)count);
+    for (int c = 0; !data && c < count; c++) param->tensor->data[c] = 1;
+    float *kept = arena_alloc(arena, sizeof *kept * (size_t)count);
+    net->scale[net->learned++] = (LearnedScale){param->tensor, kept};
+    return param->tensor;
+}
+
+void quant_learn(QuantNet *net, const Learn *learn) {
+    Graph *graph = net->graph;
+    CHECK(!net->learned, "%s: its ranges are parameters already", graph->name);
+    net->config.learn = learn;
+    net->scale = arena_alloc(graph->arena, sizeof *net->scale * 2 * GRAPH_MAX_NODES);
+    for (int i = 0; i < graph->nodes; i++) {
+        QNode *q = &net->node[i];
+        Node *node = q->node;
+        if (q->into || q->is_float) continue;
+        if (learn->weights && q->rule->arrays && q->weight.symmetric) {
+            int channels = q->weight.per_channel ? node->shape.dim[0] : 1;
+            q->weight_scale = learn_scale(net, node, "weight_fake_quant.scale", channels, NULL);
+        }
+        if (learn->activations && q->rule->owns_range && node->inputs > 0 && !q->out->fixed) {
+            q->out->learn = learn;
+            q->out->learned =
+                learn_scale(net, node, "activation_post_process.scale", 1, q->out->q.scale);
+        }
+    }
+}
+
+void quant_learn_start(QuantNet *net) {
+    for (int i = 0; i < net->graph->nodes; i++) {
+        QNode *q = &net->node[i];
+        Tensor *scale = q->weight_scale;
+        if (!scale) continue;
+        q->weight_scale = NULL; /* where N9's scales must do, these are wanted */
+        weighted_start_scale(q, scale->data);
+        q->weight_scale = scale;
+    }
+}
+
+void quant_keep_scales(QuantNet *net) {
+    for (int i = 0; i < net->learned; i++)
+        memcpy(net->scale[i].kept, net->scale[i].tensor->data,
+               net->scale[i].tensor->count * sizeof(float));
+}
+
+void quant_limit_scales(QuantNet *net) {
+    for (int i = 0; i < net->learned; i++) {
+        const LearnedScale *s = &net->scale[i];
+        for (size_t c = 0; c < s->tensor->count; c++) {
+            float least = fmaxf(s->kept[c] / 2, FLT_MIN), most = fminf(s->kept[c] * 2, 0x1p100f);
+            s->tensor->data[c] = clamp_float(s->tensor->data[c], least, most);
+        }
+    }
 }
 
 /* --- freezing --- */

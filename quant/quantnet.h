@@ -8,13 +8,21 @@
 
 #include "quant/rule.h"
 
+/* A scale that is a parameter. */
+typedef struct LearnedScale {
+    Tensor *tensor;
+    float *kept; /* [tensor->count] before the step */
+} LearnedScale;
+
 typedef struct QuantNet {
     Graph *graph;
     QuantConfig config;
     QNode node[GRAPH_MAX_NODES]; /* [graph->nodes] */
     int quantizers;
     Quantizer *quantizer[GRAPH_MAX_NODES]; /* of values, in the order of their nodes */
-    Arena *integers; /* what freeze made, renewed by each freeze */
+    int learned;
+    LearnedScale *scale; /* [learned] what quant_learn made parameters */
+    Arena *integers;     /* what freeze made, renewed by each freeze */
 } QuantNet;
 
 /* Rewrites the graph, as the configuration has it; its words are checked against the net (ERROR_INPUT, with what may have
@@ -49,6 +57,16 @@ void quant_collect(QuantNet *net);
 bool quant_select(QuantNet *net, const Method *method, double percentile, Error *error);
 /* While fine-tuning: values are rounded, and from the present ranges on these follow by moving average (N9). */
 void quant_track(QuantNet *net);
+
+/* Learned ranges: quant_learn makes scales trainable parameters of their nodes, for an optimizer
+ * and a checkpoint to find; their values are today's, or a loader's. quant_learn_start gives those
+ * of weights the values to begin with. Once for a net; "none" does nothing. */
+void quant_learn(QuantNet *net, const Learn *learn);
+void quant_learn_start(QuantNet *net);
+/* Around the optimizer's step: it may at most halve or double a scale, so that scales stay positive
+ * and finite. */
+void quant_keep_scales(QuantNet *net);
+void quant_limit_scales(QuantNet *net);
 
 /* graph_forward simulates from here on (quant_prepare's choice too), or evaluates exactly, with every switch to round
  * on; layers without integers (quant_switch, more than 8 bits) are simulated then, between exact ones. */

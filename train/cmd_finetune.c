@@ -2,6 +2,7 @@
  * a tenth of the training's epochs, a hundredth of its learning rate, half a cosine down to a hundredth of that. */
 #include <math.h>
 
+#include "quant/bn.h"
 #include "train/command.h"
 #include "train/loop.h"
 
@@ -22,6 +23,29 @@ static bool begin(TrainRun *run, Settings *settings, uint32_t *crc, Error *error
     if (run->resumed)
         return recipe_resume(model->training, run->kind, path, settings, &run->position, crc, error);
     fill_defaults(settings, model->training);
+    return true;
+}
+
+/* The model's configuration with the options over it, and the other way round: what was not said is as it was. */
+static bool choose_modes(const TrainRun *run, Settings *settings, Error *error) {
+    QuantNet *quant = run->model->quant;
+    QuantConfig *config = &quant->config;
+    if (!settings->ste) settings->ste = ste_names[config->ste];
+    if (!settings->bn) settings->bn = config->bn->name;
+    if (!settings->learn_ranges) settings->learn_ranges = settings->fixed_scales ? "none" : config->learn->name;
+    const Learn *learn = learn_find(settings->learn_ranges);
+    config->bn = bn_mode_find(settings->bn);
+    if (!learn || !config->bn || !ste_find(settings->ste, &config->ste))
+        return error_set(error, ERROR_INPUT, "%s: a mode of fine-tuning that this stair does not know", run->output);
+    if (quant->learned && learn != config->learn)
+        return error_set(error, ERROR_USAGE, "--%s: the ranges of %s are parameters already (%s)",
+                         settings->fixed_scales ? "fixed-scales" : "learn-ranges",
+                         run->resumed ? settings->resume : settings->arguments[0],
+                         config->learn->name);
+    if (!quant->learned) {
+        quant_learn(quant, learn);
+        quant_learn_start(quant);
+    }
     return true;
 }
 
@@ -46,12 +70,12 @@ static int command_finetune(const Settings *given, Error *error) {
     json_t *origin = origin_of(model->training);
     run.origin = origin;
     int status = ERROR_INPUT;
-    if (begin(&run, &settings, &crc, error) && train_data(&run, &train, &test, crc, error)) {
+    if (begin(&run, &settings, &crc, error) && choose_modes(&run, &settings, error) &&
+        train_data(&run, &train, &test, crc, error)) {
         if (model->stage == STAGE_CALIBRATED) {
             model->stage = STAGE_QAT;
             quant_track(model->quant);
         }
-        quant_observe(model->quant, true);
         status = train_loop(&run, error);
     }
     json_decref(origin);
@@ -77,6 +101,12 @@ static const OptionUse options[] = {
     TAKES("gamma"),
     TAKES("seed"),
     TAKES("threads"),
+    TAKES("learn-ranges"),
+    TAKES("ste"),
+    TAKES("bn"),
+    TAKES("freeze-bn-after"),
+    TAKES("freeze-observers-after"),
+    TAKES("fixed-scales"),
     TAKES("log"),
     TAKES("resume"),
     TAKES_COMMON,

@@ -10,6 +10,7 @@
 #include "autograd/ops.h"
 #include "datasets/loader.h"
 #include "optim/schedule.h"
+#include "quant/bn.h"
 #include "train/evaluate.h"
 #include "train/json.h"
 #include "train/progress.h"
@@ -163,12 +164,31 @@ static const char *bad_parameter(const Graph *graph, Arena *arena) {
     return NULL;
 }
 
+/* What the quantizers do in the coming step: a function of its number, so that a resumed run does the same. */
+static void set_phase(const Loop *loop) {
+    QuantNet *quant = loop->run->model->quant;
+    const Settings *s = loop->run->settings;
+    double epochs = (double)loop->run->position.step / (double)loop->plan.steps_per_epoch;
+    if (!quant) return;
+    quant_observe(quant, !s->fixed_scales && epochs < s->freeze_observers_after);
+    quant->config.bn = bn_mode_find(epochs < s->freeze_bn_after ? s->bn : "frozen");
+}
+
+static void update(const Loop *loop, double rate) {
+    QuantNet *quant = loop->run->model->quant;
+    if (quant) quant_keep_scales(quant);
+    optimizer_step(loop->optimizer, rate);
+    optimizer_clear(loop->optimizer);
+    if (quant) quant_limit_scales(quant);
+}
+
 /* Forward, loss, backward, update. Stops before an update that would write something that is no number. */
 static bool loop_step(Loop *loop, Error *error) {
     TrainRun *run = loop->run;
     const Graph *graph = run->model->graph;
     Position *at = &run->position;
     int64_t epoch = at->step / loop->plan.steps_per_epoch;
+    set_phase(loop);
     tape_reset(loop->tape);
     Tensor *x = tape_tensor(loop->tape, shape_batched(&graph->node[0].shape, run->settings->batch));
     int n = loader_batch(loop->loader, (uint64_t)epoch, (int)(at->step % loop->plan.steps_per_epoch),
@@ -192,8 +212,7 @@ static bool loop_step(Loop *loop, Error *error) {
         const char *what = arena_text(loop->arena, "the gradient of %s is not finite", name);
         return diverged(loop, at->step + 1, what, error);
     }
-    optimizer_step(loop->optimizer, rate);
-    optimizer_clear(loop->optimizer);
+    update(loop, rate);
 
     int outputs = (int)(logits->count / (size_t)n);
     for (int i = 0; i < n; i++)

@@ -10,6 +10,7 @@
 #include "autograd/kernels/parallel.h"
 #include "nn/nearest.h"
 #include "optim/schedule.h"
+#include "quant/bn.h"
 #include "quant/method.h"
 #include "quant/qparams.h"
 #include "train/command.h"

@@ -27,13 +27,14 @@ typedef struct IntList {
 typedef struct Settings {
     const char *model, *data, *output, *resume, *log, *config, *predictions, *csv;
     const char *disable_quant, *write_config;
-    const char *schedule, *method, *split; /* one of the option's choices, as the table spells it */
+    /* one of the option's choices, as the table spells it: */
+    const char *schedule, *method, *split, *learn_ranges, *ste, *bn;
     double epochs, lr, momentum, weight_decay, gamma, percentile, drop;
-    double finetune_epochs;
+    double freeze_bn_after, freeze_observers_after, finetune_epochs; /* epochs */
     int batch, warmup, step_size, threads, limit, images, size;
     IntList bits, weight_bits, seeds;
     uint64_t seed;
-    bool nesterov, compare, per_tensor, per_channel, json, quiet, help;
+    bool nesterov, fixed_scales, compare, per_tensor, per_channel, json, quiet, help;
 
     char *const *arguments; /* [argument_count] what is not an option, in order */
     int argument_count;

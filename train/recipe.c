@@ -66,6 +66,12 @@ static const struct {
     ROW(step_size, "step-size", &whole),
     ROW(gamma, "gamma", &real),
     ROW(seed, "seed", &seed),
+    ROW(learn_ranges, "learn-ranges", &text),
+    ROW(ste, "ste", &text),
+    ROW(bn, "bn", &text),
+    ROW(freeze_bn_after, "freeze-bn-after", &real),
+    ROW(freeze_observers_after, "freeze-observers-after", &real),
+    ROW(fixed_scales, "fixed-scales", &flag),
 };
 enum { ROWS = sizeof rows / sizeof *rows };
 

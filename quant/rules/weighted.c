@@ -8,16 +8,11 @@
 #include <string.h>
 
 #include "autograd/kernels/parallel.h"
+#include "quant/bn.h"
 #include "quant/fold.h"
 #include "quant/outputs_first.h"
 #include "quant/rules/integers.h"
-
-/* The weights and bias that the layer computes with: folded, still float. */
-typedef struct Folded {
-    Tensor *weight; /* outputs first */
-    Tensor *bias;   /* NULL: none */
-    QParams grid; /* of the weights: memoryless, from these very weights (N9) */
-} Folded;
+#include "quant/rules/weighted.h"
 
 static void channel_range(const Tensor *w, int channels, int c, float *lo, float *hi) {
     size_t inner = w->count / (size_t)channels;
@@ -37,14 +32,18 @@ static QParams weight_codes(Arena *arena, const QNode *q, int outputs) {
     return qparams_new(arena, &spec, spec.per_channel ? outputs : 1);
 }
 
-/* N3 and N9 for weights: the range of each channel, no scale so small that the bias's code would not fit. A dead channel
- * is its bias, and gets the scale that holds it best. */
+/* N3 and N9 for weights: the range of each channel, or what was learned; no scale so small that the bias's code
+ * would not fit. A dead channel is its bias, and gets the scale that holds it best. */
 static QParams weight_grid(Arena *arena, const QNode *q, const Tensor *w, const Tensor *bias) {
     int outputs = w->shape.dim[0];
     QParams grid = weight_codes(arena, q, outputs);
     int channels = grid.channels;
     for (int c = 0; c < channels; c++) {
         float lo, hi;
+        if (q->weight_scale) {
+            grid.scale[c] = q->weight_scale->data[c];
+            continue;
+        }
         channel_range(w, channels, c, &lo, &hi);
         if (!isfinite(lo) || !isfinite(hi)) continue; /* the NaN check of the step reports it */
         spec_range(&q->weight, &lo, &hi);
@@ -67,30 +66,73 @@ static Tensor *ones(Tape *tape, Shape shape) {
     return tensor;
 }
 
-static Folded fold(Tape *tape, const QNode *q) {
+Folded weighted_fold(Tape *tape, const QNode *q, const Node *batchnorm) {
     Tensor *w = op_outputs_first(tape, node_tensor(q->node, "weight"), q->node);
     Tensor *b = node_tensor(q->node, "bias");
-    if (q->batchnorm == q->node) { /* nothing is before it: it is folded into the identity */
+    if (batchnorm == q->node) { /* nothing is before it: it is folded into the identity */
         w = ones(tape, w->shape);
         b = NULL;
     }
-    if (q->batchnorm) {
-        b = op_fold_bias(tape, b, q->batchnorm);
-        w = op_fold_weight(tape, w, q->batchnorm);
+    if (batchnorm) {
+        b = op_fold_bias(tape, b, batchnorm);
+        w = op_fold_weight(tape, w, batchnorm);
     }
     return (Folded){w, b, weight_grid(tape->arena, q, w, b)};
 }
 
-static Tensor *simulate(const Run *run, const QNode *q, Tensor *const in[]) {
-    Folded f = fold(run->tape, q);
+Tensor *weighted_apply(Tape *tape, const QNode *q, Tensor *x, const Folded *folded) {
+    Tensor *w = folded->weight, *b = folded->bias;
     if (q->out->faking && !q->is_float) {
-        QParams *grid = arena_alloc(run->tape->arena, sizeof *grid);
-        *grid = f.grid;
-        f.weight = op_fakequant(run->tape, f.weight, grid, q->config->ste);
-        if (f.bias) f.bias = op_fakequant_bias(run->tape, f.bias, q->in[0]->q.scale[0], grid);
+        QParams *grid = arena_alloc(tape->arena, sizeof *grid);
+        *grid = folded->grid;
+        Ste ste = q->config->ste;
+        size_t shared = w->count / (size_t)grid->channels;
+        w = !q->weight_scale ? op_fakequant(tape, w, grid, ste)
+                             : op_fakequant_learned(tape, w, grid, ste, q->weight_scale,
+                                                    &q->config->learn->gradient, shared);
+        if (b) b = op_fakequant_bias(tape, b, q->in[0]->q.scale[0], grid);
     }
-    Tensor *weight = op_layer_order(run->tape, f.weight, q->node);
-    return q->node->layer->apply(run->tape, q->node, in[0], weight, f.bias);
+    return q->node->layer->apply(tape, q->node, x, op_layer_order(tape, w, q->node), b);
+}
+
+/* The largest scale with the least squared error of rounding and clamping w[count], among 64ths of `top`, which clamps
+ * nothing. */
+static float best_scale(const float *w, size_t count, float top, float qmax) {
+    enum { TRIES = 64 };
+    double least = INFINITY;
+    float best = top;
+    for (int i = TRIES; i > 0; i--) {
+        float scale = top * (float)i / TRIES;
+        double sum = 0;
+        for (size_t k = 0; k < count; k++) {
+            float error = scale * clamp_float(code_unclamped(w[k], scale, 0), -qmax, qmax) - w[k];
+            sum += (double)error * (double)error;
+        }
+        if (sum < least) {
+            least = sum;
+            best = scale;
+        }
+    }
+    return best;
+}
+
+void weighted_start_scale(const QNode *q, float *scale) {
+    Arena *arena = arena_new();
+    Tape tape = {.arena = arena};
+    Folded folded = weighted_fold(&tape, q, q->batchnorm);
+    const QParams *grid = &folded.grid;
+    size_t count = folded.weight->count / (size_t)grid->channels;
+    for (int c = 0; c < grid->channels; c++)
+        scale[c] = best_scale(folded.weight->data + (size_t)c * count, count, grid->scale[c], (float)grid->qmax);
+    arena_free(arena);
+}
+
+/* Batch normalisation has its modes where a step is made with it: while values are rounded. */
+static Tensor *simulate(const Run *run, const QNode *q, Tensor *const in[]) {
+    if (run->training && q->batchnorm && q->batchnorm != q->node && q->out->faking && !q->is_float)
+        return q->config->bn->simulate(run, q, in[0]);
+    Folded folded = weighted_fold(run->tape, q, q->batchnorm);
+    return weighted_apply(run->tape, q, in[0], &folded);
 }
 
 /* --- freezing --- */
@@ -178,7 +220,7 @@ static bool freeze(QNode *q, Arena *arena, Error *error) {
         return error_set(error, ERROR_INPUT, "%s: weights of %d bits, integers have %d at most",
                          q->node->name, q->weight.bits, BITS_MOST);
     Tape tape = {.arena = arena}; /* not recording: the fold is the one of training */
-    Folded f = fold(&tape, q);
+    Folded f = weighted_fold(&tape, q, q->batchnorm);
     if (!floats_finite(f.weight->data, f.weight->count) ||
         (f.bias && !floats_finite(f.bias->data, f.bias->count)))
         return error_set(error, ERROR_INPUT, "%s: a weight is NaN or infinite", q->node->name);
