@@ -18,7 +18,7 @@
 /* What the command line said, defaults filled in. Text is NULL and a number 0 where an option has
  * no default and was not given. Text points into argv or the tables. */
 typedef struct Settings {
-    const char *model, *data, *output, *resume, *log, *config, *predictions;
+    const char *model, *data, *output, *resume, *log, *config, *predictions, *augment;
     const char *schedule, *method, *split; /* one of the option's choices, as the table spells it */
     double epochs, lr, momentum, weight_decay, gamma, percentile;
     int batch, warmup, step_size, threads, limit, images, bits, weight_bits;
