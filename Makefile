@@ -94,4 +94,4 @@ clean:
 help:
 	@sed -n 's/^# \{0,1\}//p' Makefile | head -6
 
--include $(LIB_OBJ:.o=.d) $(TRAIN_OBJ:.o=.d) $(TEST_SRC:%.c=$(BUILD)/%.d)
+-include $(sort $(LIB_OBJ:.o=.d) $(TRAIN_OBJ:.o=.d) $(TEST_OBJ:.o=.d) $(TEST_SRC:%.c=$(BUILD)/%.d))

@@ -22,6 +22,17 @@ typedef struct ConvSpec {
 /* Cross-correlation, as PyTorch's convN d: x[N,C,(D,(H,))W], w[O,C/groups,kernel...], b[O] or NULL. */
 Tensor *op_conv(Tape *tape, Tensor *x, Tensor *w, Tensor *b, const ConvSpec *spec);
 
+typedef struct ConvTransposeSpec {
+    Window window;               /* of the convolution whose transpose this is */
+    int output_padding[SPATIAL]; /* D H W: rows added at the end of the result, which the map may not reach */
+    int groups;
+} ConvTransposeSpec;
+/* PyTorch's conv_transposeN d: x[N,C,(D,(H,))W], w[C,O/groups,kernel...], b[O] or NULL. */
+Tensor *op_conv_transpose(Tape *tape, Tensor *x, Tensor *w, Tensor *b, const ConvTransposeSpec *spec);
+/* The result's size along dimension d, < 1 if nothing is left:
+ * (in - 1) stride - 2 padding + dilation (kernel - 1) + output_padding + 1. */
+int64_t conv_transpose_out(const ConvTransposeSpec *spec, int d, int in);
+
 typedef struct BatchNormSpec {
     float *mean, *var; /* running statistics [C]; training moves them, evaluation reads them */
     float momentum;    /* running = (1 - momentum) running + momentum batch */

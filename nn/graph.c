@@ -116,6 +116,16 @@ Tensor *node_tensor(const Node *node, const char *name) {
     return NULL;
 }
 
+WeightLayout node_layout(const Node *node) {
+    if (node->layer->layout) return node->layer->layout(node);
+    const Tensor *weight = node_tensor(node, "weight");
+    int outputs = weight->shape.dim[0];
+    return (WeightLayout){.outputs = outputs,
+                          .block = outputs,
+                          .runs = 1,
+                          .run = (int)(weight->count / (size_t)outputs)};
+}
+
 void graph_init(Graph *graph, uint64_t seed) {
     for (int i = 0; i < graph->nodes; i++) {
         Node *node = &graph->node[i];

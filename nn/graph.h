@@ -73,6 +73,9 @@ void node_param(Node *node, const char *name, Shape shape, bool trainable);
 /* The tensor of that name, NULL if the node has none. */
 Tensor *node_tensor(const Node *node, const char *name);
 
+/* The layout of a weighted node's "weight". */
+WeightLayout node_layout(const Node *node);
+
 /* Fills all parameters as PyTorch's layers do, each from its own random stream of `seed`. */
 void graph_init(Graph *graph, uint64_t seed);
 

@@ -20,6 +20,19 @@ typedef struct Run {
     Error *error;          /* a value that cannot be used (NaN) is told here; NULL: not wanted */
 } Run;
 
+/* Where the weights of each output lie. They are `runs` runs of `run` neighbours; a block holds, run by run, those of
+ * `block` outputs: weight[outputs / block][runs][block][run]. A linear or a convolution layer's are one run each. */
+typedef struct WeightLayout {
+    int outputs, block, runs, run;
+} WeightLayout;
+
+/* Where weight k of output o lies, 0 <= k < runs * run. */
+static inline size_t weight_index(const WeightLayout *layout, int o, int k) {
+    size_t row = (size_t)(o / layout->block) * (size_t)layout->runs + (size_t)(k / layout->run);
+    return (row * (size_t)layout->block + (size_t)(o % layout->block)) * (size_t)layout->run +
+           (size_t)(k % layout->run);
+}
+
 enum { INPUTS_MANY = -1 /* two or more */, LAYER_MAX_INPUTS = OP_MAX_INPUTS };
 
 typedef struct Layer {
@@ -39,6 +52,8 @@ typedef struct Layer {
     Tensor *(*forward)(const Run *run, const Node *node, Tensor *const in[]);
     /* Weighted kinds: the linear map with the weights given, b may be NULL. forward is apply(own weights). */
     Tensor *(*apply)(Tape *tape, const Node *node, Tensor *x, Tensor *w, Tensor *b);
+    /* Weighted kinds: the layout of "weight"; NULL: its first dimension is the outputs (node_layout). */
+    WeightLayout (*layout)(const Node *node);
 
     /* --- under quantization (read by quant/) --- */
     const char *rule;           /* a row of quant/rules.def: "weighted", "share", ...; NULL: stays float only */

@@ -112,6 +112,12 @@ static Tensor *run_conv(Case *c) {
     return op_conv(c->tape, c->in[0], c->in[1], c->in[2], &spec);
 }
 
+static Tensor *run_conv_transpose(Case *c) {
+    ConvTransposeSpec spec = {.window = window(c), .groups = c->spec[4 * SPATIAL]};
+    memcpy(spec.output_padding, c->spec + 4 * SPATIAL + 1, sizeof spec.output_padding);
+    return op_conv_transpose(c->tape, c->in[0], c->in[1], c->in[2], &spec);
+}
+
 static Tensor *run_maxpool(Case *c) {
     Window w = window(c);
     return op_maxpool(c->tape, c->in[0], &w);

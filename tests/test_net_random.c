@@ -73,7 +73,7 @@ static void random_value(Rng *rng, const Field *f, int spatial, char *text, size
         for (int i = 0; i < count; i++)
             text_append(text, size, "%s%d", i ? "x" : "", random_between(rng, least, most));
     } else if (f->type == &field_shape) {
-        int count = rng_below(rng, 8) ? 3 : random_between(rng, 1, 5);
+        int count = rng_below(rng, 3) ? random_between(rng, 2, 4) : random_between(rng, 1, 5);
         for (int i = 0; i < count; i++)
             text_append(text, size, "%s%d", i ? "x" : "", random_between(rng, 1, i ? 20 : 4));
     } else {
@@ -132,7 +132,7 @@ static Graph *random_net(Rng *rng, int nodes, int placed[]) {
 static void test_random_nets(void **state) {
     (void)state;
     int placed[64] = {0};
-    for (uint64_t seed = 0; seed < 200; seed++) {
+    for (uint64_t seed = 0; seed < 500; seed++) {
         Rng rng = rng_stream(seed, RNG_TEST, 0);
         assert_fixed_point(random_net(&rng, 12, placed));
     }

@@ -75,7 +75,7 @@ static void test_wrong_lines(void **state) {
 static void test_wrong_layers(void **state) {
     (void)state;
     static const Wrong wrong[] = {
-        {X "c = convd x out=4 kernel=3", "2:5", "unknown layer 'convd', did you mean 'conv2d'?"},
+        {X "c = conv2 x out=4 kernel=3", "2:5", "unknown layer 'conv2', did you mean 'conv2d'?"},
         {X "p = Maxpol x kernel=2", "2:5", "did you mean 'maxpool'?"},
         {X "b = batch_norm x", "2:5", "did you mean 'batchnorm'?"},
         {X "s = softmax x", "2:5", "unknown layer 'softmax'"},

@@ -28,8 +28,10 @@ static json_t *result_to_json(const char *path, const float *logits, int count, 
 static bool predict(Engine *engine, const char *path, float *logits, json_t *results, Error *error) {
     const Model *model = engine_model(engine);
     const Shape *input = &model->graph->node[0].shape;
+    char text[SHAPE_TEXT];
     if (input->rank != 3)
-        return error_set(error, ERROR_INPUT, "%s takes no pictures", model->graph->name);
+        return error_set(error, ERROR_INPUT, "%s takes no pictures: its input is %s, not channels x height x width",
+                         model->graph->name, shape_text(input, text));
     Arena *arena = arena_new();
     Image image = {0};
     uint8_t label = 0;

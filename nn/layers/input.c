@@ -1,4 +1,5 @@
-/* input: the net's only entrance; its shape is that of one sample (channels x height x width). */
+/* input: the net's only entrance; its shape is that of one sample (channels x height x width; CxL of a 1-D
+ * net, CxDxHxW of a 3-D one). */
 #include "nn/layer.h"
 #include "nn/graph.h"
 
@@ -28,7 +29,7 @@ static Tensor *forward(const Run *run, const Node *node, Tensor *const in[]) {
 
 const Layer input_layer = {
     .name = "input",
-    .summary = "the net's entrance: shape=CxHxW of one sample",
+    .summary = "the net's entrance: shape=CxHxW (CxL, CxDxHxW) of one sample",
     .inputs = 0,
     .spec_size = sizeof(InputSpec),
     .fields = fields,

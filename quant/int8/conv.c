@@ -178,7 +178,7 @@ static void print(const Instr *instr, char *text, size_t size) {
 const InstrKind conv_instr = {
     .name = "conv",
     .summary = "integer convolution, grouped or not, with relu",
-    .lowers = (const char *const[]){"conv2d", NULL},
+    .lowers = (const char *const[]){"conv1d", "conv2d", "conv3d", NULL},
     .lower = lower,
     .scratch = scratch,
     .run = run,

@@ -9,6 +9,7 @@
 
 #include "autograd/kernels/parallel.h"
 #include "quant/fold.h"
+#include "quant/outputs_first.h"
 #include "quant/rules/integers.h"
 
 static bool check(const QNode *q, Error *error) {
@@ -18,8 +19,8 @@ static bool check(const QNode *q, Error *error) {
 
 /* The weights and bias that the layer computes with: folded, still float. */
 typedef struct Folded {
-    Tensor *weight;
-    Tensor *bias; /* NULL: none */
+    Tensor *weight; /* outputs first */
+    Tensor *bias;   /* NULL: none */
     QParams grid; /* of the weights: memoryless, from these very weights (N9) */
 } Folded;
 
@@ -56,7 +57,8 @@ static QParams weight_grid(Arena *arena, const QNode *q, const Tensor *w, const 
 }
 
 static Folded fold(Tape *tape, const QNode *q) {
-    Tensor *w = node_tensor(q->node, "weight"), *b = node_tensor(q->node, "bias");
+    Tensor *w = op_outputs_first(tape, node_tensor(q->node, "weight"), q->node);
+    Tensor *b = node_tensor(q->node, "bias");
     if (q->batchnorm) {
         b = op_fold_bias(tape, b, q->batchnorm);
         w = op_fold_weight(tape, w, q->batchnorm);
@@ -72,7 +74,8 @@ static Tensor *simulate(const Run *run, const QNode *q, Tensor *const in[]) {
         f.weight = op_fakequant(run->tape, f.weight, grid, q->config->ste);
         if (f.bias) f.bias = op_fakequant_bias(run->tape, f.bias, q->in[0]->q.scale[0], grid);
     }
-    return q->node->layer->apply(run->tape, q->node, in[0], f.weight, f.bias);
+    Tensor *weight = op_layer_order(run->tape, f.weight, q->node);
+    return q->node->layer->apply(run->tape, q->node, in[0], weight, f.bias);
 }
 
 /* --- freezing --- */
@@ -82,12 +85,14 @@ static float scale_of(const WeightedIntegers *w, int o) {
 }
 
 static void blank(QNode *q, Arena *arena) {
-    const Tensor *weight = node_tensor(q->node, "weight");
+    WeightLayout layout = node_layout(q->node);
     WeightedIntegers *w = q->integers = arena_zeros(arena, sizeof *w);
-    w->outputs = weight->shape.dim[0];
-    w->depth = (int)(weight->count / (size_t)w->outputs);
+    w->outputs = layout.outputs;
+    w->depth = layout.runs * layout.run;
+    size_t count = (size_t)w->outputs * (size_t)w->depth;
     w->grid = qparams_new(arena, &q->weight, q->weight.per_channel ? w->outputs : 1);
-    w->weight = arena_alloc(arena, weight->count);
+    w->weight = arena_alloc(arena, count);
+    w->stored = q->node->layer->layout ? arena_alloc(arena, count) : w->weight;
     w->bias = arena_zeros(arena, sizeof *w->bias * (size_t)w->outputs);
     w->multiplier = arena_zeros(arena, sizeof *w->multiplier * (size_t)w->outputs);
 }
@@ -95,11 +100,20 @@ static void blank(QNode *q, Arena *arena) {
 static int arrays(const QNode *q, IntegerArray array[RULE_ARRAYS]) {
     const WeightedIntegers *w = q->integers;
     Shape weight = node_tensor(q->node, "weight")->shape;
-    array[0] = (IntegerArray){"weight", DTYPE_I8, weight, w->weight};
+    array[0] = (IntegerArray){"weight", DTYPE_I8, weight, w->stored};
     array[1] = (IntegerArray){"bias", DTYPE_I32, SHAPE(w->outputs), w->bias};
     array[2] = (IntegerArray){"weight_fake_quant.scale", DTYPE_F32, SHAPE(w->grid.channels),
                               w->grid.scale};
     return 3;
+}
+
+/* w->weight from w->stored. */
+static void arrange(QNode *q) {
+    WeightLayout layout = node_layout(q->node);
+    const WeightedIntegers *w = q->integers;
+    int8_t *to = w->weight;
+    for (int o = 0; o < w->outputs; o++)
+        for (int k = 0; k < w->depth; k++) *to++ = w->stored[weight_index(&layout, o, k)];
 }
 
 static bool complete(QNode *q, Arena *arena, Error *error) {
@@ -108,6 +122,7 @@ static bool complete(QNode *q, Arena *arena, Error *error) {
     int64_t zero = quantizer_zero(q->in[0]), top = quantizer_top(q->in[0]);
     int64_t reach = zero > top - zero ? zero : top - zero; /* the largest |q_x - Z_x| */
     w->largest = 0;
+    arrange(q);
     for (int o = 0; o < w->outputs; o++) {
         int64_t sum = 0, absolute = 0;
         for (int k = 0; k < w->depth; k++) {
@@ -118,7 +133,9 @@ static bool complete(QNode *q, Arena *arena, Error *error) {
             sum += code;
             absolute += llabs(code);
         }
-        /* N5: the true sum, and the kernels' form of it, where Z_x sum(q_w) is taken out of the bias */
+        /* N5: the true sum, and the kernels' form of it, where Z_x sum(q_w) is taken out of the bias. All weights of
+         * an output may meet in one place: so it is in the kernels, where padding and the holes of a transposed
+         * convolution hold the code Z_x. */
         int64_t bias = w->bias[o], most = absolute * reach + llabs(bias);
         int64_t shifted = absolute * top + llabs(bias - zero * sum);
         most = most > shifted ? most : shifted;
@@ -148,10 +165,12 @@ static bool freeze(QNode *q, Arena *arena, Error *error) {
     blank(q, arena);
     WeightedIntegers *w = q->integers;
     w->grid = f.grid;
-    for (size_t i = 0; i < f.weight->count; i++) {
-        int o = (int)(i / (size_t)w->depth);
-        w->weight[i] = (int8_t)quantize(&w->grid, w->grid.channels == 1 ? 0 : o, f.weight->data[i]);
-    }
+    WeightLayout layout = node_layout(q->node);
+    const float *from = f.weight->data;
+    for (int o = 0; o < w->outputs; o++)
+        for (int k = 0; k < w->depth; k++)
+            w->stored[weight_index(&layout, o, k)] =
+                (int8_t)quantize(&w->grid, w->grid.channels == 1 ? 0 : o, *from++);
     for (int o = 0; f.bias && o < w->outputs; o++)
         w->bias[o] = quantize_bias(f.bias->data[o], q->in[0]->q.scale[0], scale_of(w, o));
     return complete(q, arena, error);
@@ -207,7 +226,7 @@ static Tensor *exact(const Run *run, const QNode *q, Tensor *const in[]) {
 
     Shape shape = node_tensor(node, "weight")->shape;
     Tensor *weight = tape_tensor(run->tape, shape);
-    for (size_t i = 0; i < weight->count; i++) weight->data[i] = w->weight[i];
+    for (size_t i = 0; i < weight->count; i++) weight->data[i] = w->stored[i];
     Tensor *rest = rule_codes(run, q->in[0], in[0]);
     Tensor *digit = rest;
 

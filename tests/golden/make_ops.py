@@ -7,7 +7,7 @@ Names are OP/CASE/PART. Parts:
   weights            L = sum(weights * out)
   grad0, grad1, ...  dL/d in0, ...
   spec               I64: windows are kernel, stride, padding, dilation, each D H W; conv adds
-                     groups; reshape: the new shape; cross_entropy: the labels; batchnorm: 1 if training
+                     groups, conv_transpose groups and output padding; reshape: the new shape; cross_entropy: the labels; batchnorm: 1 if training
   real               batchnorm: momentum, eps
   mean, var          batchnorm: running statistics before, and mean_after, var_after
 
@@ -69,6 +69,18 @@ def conv(case, x, out, kernel, bias=True, groups=1, **geometry):
     inputs = [normal(*x), normal(out, x[1] // groups, *size), normal(out) if bias else None]
     add_case(f"conv/{case}", lambda x, w, b: function(x, w, b, groups=groups, **geometry), inputs,
              window(rank, kernel, **geometry) + [groups])
+
+
+def conv_transpose(case, x, out, kernel, bias=True, groups=1, output_padding=0, **geometry):
+    """x: N C and 1 to 3 sizes."""
+    rank = len(x) - 2
+    size = [kernel] * rank if isinstance(kernel, int) else kernel
+    function = [F.conv_transpose1d, F.conv_transpose2d, F.conv_transpose3d][rank - 1]
+    inputs = [normal(*x), normal(x[1], out // groups, *size), normal(out) if bias else None]
+    add_case(f"conv_transpose/{case}",
+             lambda x, w, b: function(x, w, b, groups=groups, output_padding=output_padding,
+                                      **geometry),
+             inputs, window(rank, kernel, **geometry) + [groups] + right(output_padding, rank, 0))
 
 
 def pool(op, case, x, kernel, **geometry):
@@ -156,9 +168,33 @@ def make_cases():
         add_case(f"cross_entropy/{name}",
                  lambda x, y=labels: F.cross_entropy(x, torch.tensor(y)), [logits], labels)
 
+    conv_transpose("2d", [2, 3, 4, 5], 4, 3)
+    conv_transpose("2d_no_bias", [2, 2, 3, 3], 3, 2, bias=False)
+    conv_transpose("2d_pointwise", [2, 4, 3, 3], 5, 1)
+    conv_transpose("2d_double", [2, 4, 3, 4], 3, 2, stride=2)
+    conv_transpose("2d_stride_padding", [2, 2, 4, 3], 3, [3, 4], stride=[2, 3], padding=[1, 2])
+    conv_transpose("2d_output_padding", [1, 2, 3, 4], 3, 3, stride=[2, 3], padding=1,
+                   output_padding=[1, 2])
+    conv_transpose("2d_dilation", [1, 2, 4, 3], 2, [3, 2], dilation=[2, 3])
+    conv_transpose("2d_output_padding_past_stride", [1, 2, 3, 3], 2, 2, dilation=3,
+                   output_padding=2)
+    conv_transpose("2d_groups", [2, 4, 3, 3], 6, 3, groups=2, padding=1)
+    conv_transpose("2d_depthwise", [2, 3, 4, 4], 3, 3, groups=3, stride=2, padding=1,
+                   output_padding=1)
+    conv_transpose("2d_everything", [3, 4, 3, 4], 6, [3, 2], groups=2, stride=[2, 3],
+                   padding=[2, 1], dilation=[2, 1], output_padding=[1, 0])
+    conv_transpose("2d_several_chunks", [17, 1, 2, 3], 2, 2, stride=2)
+    conv_transpose("1d", [2, 3, 5], 4, 3, stride=2, padding=1, output_padding=1)
+    conv_transpose("1d_dilation", [1, 2, 6], 2, 4, dilation=3, bias=False)
+    conv_transpose("1d_groups", [2, 4, 4], 6, 3, groups=2)
+    conv_transpose("1d_pointwise_output_padding", [2, 2, 3], 3, 1, dilation=2, output_padding=1)
+    conv_transpose("3d", [1, 2, 2, 3, 2], 3, [2, 3, 2])
+    conv_transpose("3d_everything", [2, 4, 2, 3, 2], 2, [3, 1, 2], groups=2, stride=[2, 1, 3],
+                   padding=[1, 0, 1], dilation=[1, 2, 1], output_padding=[1, 0, 2])
 
-def write(path, tensors):
-    header, payload = {}, b""
+
+def write(path, tensors, metadata=None):
+    header, payload = {"__metadata__": metadata} if metadata else {}, b""
     for name in sorted(tensors):
         values = tensors[name].reshape(-1).tolist()
         integer = not tensors[name].is_floating_point()

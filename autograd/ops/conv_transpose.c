@@ -1,0 +1,188 @@
+/* Transposed convolution (PyTorch's ConvTransposeNd) over 1, 2 or 3 spatial dimensions, in groups:
+ * the transpose of the map of a convolution with the same weights. What a convolution reads it
+ * writes:
+ *
+ *   columns[k,p] = sum over c of w[c,k] x[n,c,p]        k: output channel and kernel place
+ *   y[n,o,q]     = b[o] + sum of the columns that lie on q
+ *
+ * Here x is the coarse side of the map (kernels/conv_map.h) and y the fine one. */
+#include "autograd/error.h"
+#include "autograd/kernels/conv_map.h"
+#include "autograd/kernels/parallel.h"
+#include "autograd/kernels/partials.h"
+#include "autograd/op.h"
+#include "autograd/ops.h"
+
+extern const Op conv_transpose_op;
+
+/* One run over the batch, forward or backward. */
+typedef struct Pass {
+    const ConvMap *map;
+    Tensor *x, *w, *b, *y;
+    float *scratch;
+    Partials partials; /* backward's */
+} Pass;
+
+static void check_shapes(const Tensor *x, const Tensor *w, const Tensor *b,
+                         const ConvTransposeSpec *spec) {
+    char text[2][SHAPE_TEXT];
+    const Shape *xs = &x->shape, *ws = &w->shape;
+    int groups = spec->groups;
+    CHECK(xs->rank == ws->rank && groups > 0 && ws->dim[0] % groups == 0 &&
+              xs->dim[1] == ws->dim[0],
+          "conv_transpose: x %s, w %s, %d groups", shape_text(xs, text[0]), shape_text(ws, text[1]),
+          groups);
+    int kernel[SPATIAL];
+    window_sizes(ws, kernel);
+    for (int d = 0; d < SPATIAL; d++)
+        CHECK(kernel[d] == spec->window.kernel[d], "conv_transpose: w %s, a window of %d",
+              shape_text(ws, text[0]), spec->window.kernel[d]);
+    CHECK(!b || (b->shape.rank == 1 && b->shape.dim[0] == ws->dim[1] * groups),
+          "conv_transpose: w %s, b %s, %d groups", shape_text(ws, text[0]),
+          shape_text(&b->shape, text[1]), groups);
+}
+
+int64_t conv_transpose_out(const ConvTransposeSpec *spec, int d, int in) {
+    const Window *w = &spec->window;
+    return (int64_t)(in - 1) * w->stride[d] - 2 * w->padding[d] +
+           w->dilation[d] * (w->kernel[d] - 1) + spec->output_padding[d] + 1;
+}
+
+static Shape result_shape(const ConvTransposeSpec *spec, const Shape *x, int channels) {
+    int size[SPATIAL];
+    window_sizes(x, size);
+    Shape out = {.rank = x->rank, .dim = {x->dim[0], channels}};
+    for (int i = 2; i < x->rank; i++) {
+        int d = SPATIAL - x->rank + i;
+        int64_t length = conv_transpose_out(spec, d, size[d]);
+        CHECK(length > 0 && length <= INT32_MAX, "conv_transpose: an input of %d gives %lld",
+              size[d], (long long)length);
+        out.dim[i] = (int)length;
+    }
+    return out;
+}
+
+static size_t weight_offset(const ConvMap *map, int group) {
+    return (size_t)group * (size_t)map->rows * (size_t)map->depth;
+}
+
+static void forward_chunk(void *context, int i, int worker) {
+    const Pass *pass = context;
+    const ConvMap *map = pass->map;
+    int groups = map->groups, outputs = map->patches.channels;
+    for (int n = chunk_begin(i); n < chunk_end(i, map->batch); n++)
+        for (int g = 0; g < groups; g++) {
+            size_t s = (size_t)n * (size_t)groups + (size_t)g;
+            float *y = pass->y->data + s * map->fine;
+            conv_bias(pass->b ? pass->b->data + g * outputs : NULL, outputs,
+                      patches_plane(&map->patches), y);
+            conv_map_up(map, pass->w->data + weight_offset(map, g), pass->x->data + s * map->coarse,
+                        y, pass->scratch, worker);
+        }
+}
+
+Tensor *op_conv_transpose(Tape *tape, Tensor *x, Tensor *w, Tensor *b,
+                          const ConvTransposeSpec *spec) {
+    check_shapes(x, w, b, spec);
+    Tensor *y = tape_tensor(tape, result_shape(spec, &x->shape, w->shape.dim[1] * spec->groups));
+    const ConvMap *map =
+        conv_map_new(tape->arena, &spec->window, spec->groups, &x->shape, &y->shape);
+    tape_record(tape, &conv_transpose_op, y, 3, (Tensor *[]){x, w, b}, (void *)map);
+
+    ArenaMark mark = arena_mark(tape->arena);
+    Pass pass = {.map = map, .x = x, .w = w, .b = b, .y = y};
+    pass.scratch = conv_map_scratch(tape->arena, map);
+    parallel_for(chunk_count(map->batch), forward_chunk, &pass);
+    arena_rewind(tape->arena, mark);
+    return y;
+}
+
+/* With g = d loss / d y of one sample and group, and columns[K,P] the patches gathered from g:
+ *   dx[c,p] = sum over k of w[c,k] columns[k,p]          dx = w columns: a convolution of g
+ *   dw[c,k] = sum over p of x[c,p] columns[k,p]          dw = x columns'
+ *   db[o] = sum over q of g[o,q]
+ * dw and db also sum over samples: here over those of a chunk, in partials_add over the chunks. */
+static void backward_group(const Pass *pass, float *partial, size_t s, int group, int worker) {
+    const ConvMap *map = pass->map;
+    int outputs = map->patches.channels;
+    const float *g = pass->y->grad + s * map->fine;
+    size_t weights = weight_offset(map, group);
+    if (pass->b && pass->b->needs_grad)
+        conv_bias_gradient(g, outputs, patches_plane(&map->patches),
+                           partial + pass->w->count + group * outputs);
+    if (!pass->w->needs_grad && !pass->x->needs_grad) return;
+    const float *columns = conv_map_columns(map, g, pass->scratch, worker);
+    if (pass->w->needs_grad)
+        conv_map_weight(map, pass->x->data + s * map->coarse, columns, partial + weights);
+    if (pass->x->needs_grad)
+        conv_map_down(map, pass->w->data + weights, columns, 1.0f, pass->x->grad + s * map->coarse);
+}
+
+static void backward_chunk(void *context, int i, int worker) {
+    const Pass *pass = context;
+    int groups = pass->map->groups;
+    float *partial = partials_chunk(&pass->partials, i);
+    for (int n = chunk_begin(i); n < chunk_end(i, pass->map->batch); n++)
+        for (int g = 0; g < groups; g++)
+            backward_group(pass, partial, (size_t)n * (size_t)groups + (size_t)g, g, worker);
+}
+
+static void conv_transpose_backward(const Entry *entry) {
+    const ConvMap *map = entry->saved;
+    Arena *arena = entry->tape->arena;
+    ArenaMark mark = arena_mark(arena);
+    Pass pass = {
+        .map = map, .x = entry->in[0], .w = entry->in[1], .b = entry->in[2], .y = entry->out};
+    pass.partials = partials_new(arena, pass.w, pass.b, map->batch);
+    pass.scratch = conv_map_scratch(arena, map);
+    parallel_for(chunk_count(map->batch), backward_chunk, &pass);
+    partials_add(&pass.partials);
+    arena_rewind(arena, mark);
+}
+
+static const struct {
+    Shape x;
+    int outputs;
+    bool bias, constant;    /* constant: x needs no gradient */
+    ConvTransposeSpec spec; /* kernel, stride, padding, dilation; output padding; groups */
+} trials[] = {
+    {{4, {2, 3, 3, 2}}, 2, 1, 0, {{{1, 3, 2}, {1, 1, 1}, {0, 0, 0}, {1, 1, 1}}, {0, 0, 0}, 1}},
+    {{4, {CHUNK + 1, 2, 2, 3}},
+     2,
+     1,
+     1,
+     {{{1, 3, 2}, {1, 2, 3}, {0, 1, 0}, {1, 1, 1}}, {0, 1, 2}, 1}},
+    {{4, {2, 4, 3, 2}}, 6, 0, 0, {{{1, 3, 3}, {1, 2, 1}, {0, 2, 1}, {1, 2, 1}}, {0, 0, 0}, 2}},
+    {{4, {2, 3, 3, 3}}, 3, 1, 0, {{{1, 2, 2}, {1, 2, 2}, {0, 0, 0}, {1, 1, 1}}, {0, 0, 0}, 3}},
+    {{4, {2, 3, 3, 2}}, 4, 0, 0, {{{1, 1, 1}, {1, 1, 1}, {0, 0, 0}, {1, 1, 1}}, {0, 0, 0}, 1}},
+    {{4, {1, 2, 3, 3}}, 2, 1, 0, {{{1, 1, 2}, {1, 1, 1}, {0, 0, 0}, {1, 2, 3}}, {0, 1, 2}, 1}},
+    {{3, {3, 2, 5}}, 3, 1, 0, {{{1, 1, 3}, {1, 1, 2}, {0, 0, 2}, {1, 1, 3}}, {0, 0, 1}, 1}},
+    {{5, {2, 2, 2, 3, 2}}, 4, 1, 0, {{{2, 1, 2}, {2, 1, 3}, {1, 0, 0}, {1, 2, 1}}, {1, 0, 2}, 2}},
+};
+
+static void conv_transpose_sample(Arena *arena, Rng *rng, int trial, Sample *sample) {
+    const ConvTransposeSpec *spec = &trials[trial].spec;
+    Shape x = trials[trial].x, w = x;
+    w.dim[0] = x.dim[1];
+    w.dim[1] = trials[trial].outputs / spec->groups;
+    for (int i = 2; i < w.rank; i++) w.dim[i] = spec->window.kernel[SPATIAL - w.rank + i];
+    sample->inputs = 3;
+    sample->in[0] = sample_leaf(arena, rng, x, 1.0f);
+    sample->in[0]->needs_grad = !trials[trial].constant;
+    sample->in[1] = sample_leaf(arena, rng, w, 1.0f);
+    sample->in[2] =
+        trials[trial].bias ? sample_leaf(arena, rng, SHAPE(trials[trial].outputs), 1.0f) : NULL;
+    sample->spec = spec;
+}
+
+static Tensor *conv_transpose_forward(Tape *tape, const Sample *sample) {
+    return op_conv_transpose(tape, sample->in[0], sample->in[1], sample->in[2], sample->spec);
+}
+
+const Op conv_transpose_op = {
+    .name = "conv_transpose",
+    .backward = conv_transpose_backward,
+    .samples = sizeof trials / sizeof *trials,
+    .sample = conv_transpose_sample,
+    .forward = conv_transpose_forward,
+};
