@@ -4,6 +4,7 @@
 #include "autograd/file.h"
 #include "autograd/kernels/parallel.h"
 #include "autograd/rng.h"
+#include "quant/equalize.h"
 #include "train/command.h"
 #include "train/evaluate.h"
 #include "train/json.h"
@@ -58,15 +59,21 @@ static bool observe(Model *model, const Dataset *data, const Settings *settings,
     return true;
 }
 
+static void equalize(Model *model, const Settings *settings) {
+    int pairs = quant_equalize(model->graph);
+    if (!settings->quiet) fprintf(stderr, "stair: %d pairs of layers equalized\n", pairs);
+}
+
 /* A float model is observed; a calibrated one has its histograms and needs no data. */
 static bool prepare(Model *model, const char *path, const Settings *settings, Error *error) {
-    static const char *const fixed[] = {"images", "seed", "bits", "weight-bits", "per-tensor", "per-channel", "config"};
+    static const char *const fixed[] = {"images", "seed", "bits", "weight-bits", "per-tensor", "per-channel", "config", "equalize"};
     QuantConfig config;
     if (!model_expect(model, path, 1 << STAGE_FLOAT | 1 << STAGE_CALIBRATED,
                       "calibration begins with a float or a calibrated one", error))
         return false;
     if (model->stage == STAGE_FLOAT) {
         Dataset *data = make_config(settings, &config, error) ? dataset_open(settings->data, true, 0, error) : NULL;
+        if (settings->equalize) equalize(model, settings);
         bool ok = data && model_fits(model, data, error) && model_quantize(model, &config, error) &&
                   observe(model, data, settings, error);
         dataset_free(data);
@@ -124,6 +131,7 @@ static const OptionUse options[] = {
     TAKES("images"),
     TAKES("method"),
     TAKES("percentile"),
+    TAKES("equalize"),
     TAKES("compare"),
     TAKES("json"),
     TAKES("bits"),
@@ -146,6 +154,7 @@ const Command calibrate_command = {
     .options = options,
     .examples = "stair calibrate float.safetensors -o calibrated.safetensors\n"
                 "stair calibrate float.safetensors --bits 4 --weight-bits 4 -o w4a4.safetensors\n"
+                "stair calibrate float.safetensors --equalize --per-tensor -o equalized.safetensors\n"
                 "stair calibrate calibrated.safetensors --method mse -o mse.safetensors\n"
                 "stair calibrate calibrated.safetensors --compare\n",
     .run = command_calibrate,
