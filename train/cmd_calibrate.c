@@ -4,6 +4,7 @@
 #include "autograd/file.h"
 #include "autograd/kernels/parallel.h"
 #include "autograd/rng.h"
+#include "quant/correct.h"
 #include "quant/equalize.h"
 #include "train/command.h"
 #include "train/evaluate.h"
@@ -24,39 +25,47 @@ static bool make_config(const Settings *settings, QuantConfig *config, Error *er
 }
 
 /* The images that are looked at: a random sample of the training set, a function of the seed. */
-static void pick_images(const Dataset *data, uint64_t seed, int count, uint32_t *picked, Arena *arena) {
-    uint32_t *order = arena_alloc(arena, sizeof *order * (size_t)data->count);
-    Rng rng = rng_stream(seed, RNG_SHUFFLE, 0);
-    rng_permutation(&rng, order, (uint32_t)data->count);
-    for (int i = 0; i < count; i++) picked[i] = order[i];
+typedef struct Picked {
+    const Model *model;
+    const Dataset *data;
+    int images, batch;
+    uint32_t *order; /* [data->count]: the first `images` are meant */
+} Picked;
+
+static Picked pick_images(const Model *model, const Dataset *data, const Settings *settings, Arena *arena) {
+    Picked picked = {model, data, settings->images, settings->batch, NULL};
+    if (picked.images > data->count) picked.images = data->count;
+    picked.order = arena_alloc(arena, sizeof *picked.order * (size_t)data->count);
+    Rng rng = rng_stream(settings->seed, RNG_SHUFFLE, 0);
+    rng_permutation(&rng, picked.order, (uint32_t)data->count);
+    return picked;
 }
 
-static bool observe(Model *model, const Dataset *data, const Settings *settings, Error *error) {
-    Arena *arena = arena_new();
+/* Batch i, an ImageSource. */
+static Tensor *picked_batch(void *context, int i, Tape *tape) {
+    const Picked *p = context;
+    int64_t first = (int64_t)i * p->batch, left = p->images - first;
+    if (left <= 0) return NULL;
+    int count = left < p->batch ? (int)left : p->batch;
+    size_t bytes = dataset_image_bytes(p->data);
+    Tensor *x = tape_tensor(tape, shape_batched(&p->model->graph->node[0].shape, count));
+    for (int k = 0; k < count; k++)
+        model_images(p->model, p->data, (int)p->order[first + k], 1, x->data + (size_t)k * bytes);
+    return x;
+}
+
+static bool observe(Model *model, Picked *picked, Error *error) {
     Tape *tape = tape_new(false);
-    int images = settings->images < data->count ? settings->images : data->count;
-    uint32_t *picked = arena_alloc(arena, sizeof *picked * (size_t)images);
-    pick_images(data, settings->seed, images, picked, arena);
     quant_collect(model->quant);
     quant_observe(model->quant, true);
-    size_t bytes = dataset_image_bytes(data);
     Error value = {0};
-    for (int first = 0; first < images && !value.code; first += settings->batch) {
-        int count = images - first < settings->batch ? images - first : settings->batch;
-        tape_reset(tape);
-        Tensor *x = tape_tensor(tape, shape_batched(&model->graph->node[0].shape, count));
-        for (int i = 0; i < count; i++)
-            model_images(model, data, (int)picked[first + i], 1, x->data + (size_t)i * bytes);
+    Tensor *x;
+    for (int i = 0; !value.code && (tape_reset(tape), x = picked_batch(picked, i, tape)); i++)
         graph_forward(model->graph, &(Run){.tape = tape, .error = &value}, x, NULL);
-    }
     quant_observe(model->quant, false);
     quant_fake(model->quant, true);
     tape_free(tape);
-    arena_free(arena);
-    if (value.code) return error_set(error, ERROR_INPUT, "%s", value.message); /* NaN in the file's net */
-    if (!settings->quiet)
-        fprintf(stderr, "stair: %d values calibrated on %d images\n", model->quant->quantizers, images);
-    return true;
+    return !value.code || error_set(error, ERROR_INPUT, "%s", value.message); /* NaN in the file's net */
 }
 
 static void equalize(Model *model, const Settings *settings) {
@@ -64,21 +73,34 @@ static void equalize(Model *model, const Settings *settings) {
     if (!settings->quiet) fprintf(stderr, "stair: %d pairs of layers equalized\n", pairs);
 }
 
+static bool prepare_float(Model *model, const Settings *settings, Error *error) {
+    QuantConfig config;
+    if (!make_config(settings, &config, error)) return false;
+    Dataset *data = dataset_open(settings->data, true, 0, error);
+    if (!data || !model_fits(model, data, error)) return dataset_free(data), false;
+    Arena *arena = arena_new();
+    Picked picked = pick_images(model, data, settings, arena);
+    if (settings->equalize) equalize(model, settings);
+    bool ok = model_quantize(model, &config, error) && observe(model, &picked, error) &&
+              quant_select(model->quant, config.method, config.percentile, error) &&
+              (!settings->bias_correction ||
+               quant_correct_biases(model->quant, picked_batch, &picked, error));
+    if (ok && !settings->quiet)
+        fprintf(stderr, "stair: %d values calibrated on %d images\n", model->quant->quantizers, picked.images);
+    arena_free(arena);
+    dataset_free(data);
+    return ok;
+}
+
 /* A float model is observed; a calibrated one has its histograms and needs no data. */
 static bool prepare(Model *model, const char *path, const Settings *settings, Error *error) {
-    static const char *const fixed[] = {"images", "seed", "bits", "weight-bits", "per-tensor", "per-channel", "config", "equalize"};
-    QuantConfig config;
+    static const char *const fixed[] = {"images",     "seed",        "bits",   "weight-bits",
+                                        "per-tensor", "per-channel", "config", "equalize",
+                                        "bias-correction"};
     if (!model_expect(model, path, 1 << STAGE_FLOAT | 1 << STAGE_CALIBRATED,
                       "calibration begins with a float or a calibrated one", error))
         return false;
-    if (model->stage == STAGE_FLOAT) {
-        Dataset *data = make_config(settings, &config, error) ? dataset_open(settings->data, true, 0, error) : NULL;
-        if (settings->equalize) equalize(model, settings);
-        bool ok = data && model_fits(model, data, error) && model_quantize(model, &config, error) &&
-                  observe(model, data, settings, error);
-        dataset_free(data);
-        return ok && quant_select(model->quant, config.method, config.percentile, error);
-    }
+    if (model->stage == STAGE_FLOAT) return prepare_float(model, settings, error);
     for (size_t i = 0; i < sizeof fixed / sizeof *fixed; i++)
         if (settings_given(settings, fixed[i]))
             return error_set(error, ERROR_USAGE, "--%s: %s is calibrated; only its ranges can be chosen anew", fixed[i],
@@ -132,6 +154,7 @@ static const OptionUse options[] = {
     TAKES("method"),
     TAKES("percentile"),
     TAKES("equalize"),
+    TAKES("bias-correction"),
     TAKES("compare"),
     TAKES("json"),
     TAKES("bits"),
@@ -154,7 +177,7 @@ const Command calibrate_command = {
     .options = options,
     .examples = "stair calibrate float.safetensors -o calibrated.safetensors\n"
                 "stair calibrate float.safetensors --bits 4 --weight-bits 4 -o w4a4.safetensors\n"
-                "stair calibrate float.safetensors --equalize --per-tensor -o equalized.safetensors\n"
+                "stair calibrate float.safetensors --weight-bits 4 --equalize --bias-correction -o w4.safetensors\n"
                 "stair calibrate calibrated.safetensors --method mse -o mse.safetensors\n"
                 "stair calibrate calibrated.safetensors --compare\n",
     .run = command_calibrate,

@@ -23,7 +23,7 @@ typedef struct Settings {
     double epochs, lr, momentum, weight_decay, gamma, percentile;
     int batch, warmup, step_size, threads, limit, images, bits, weight_bits;
     uint64_t seed;
-    bool nesterov, compare, equalize, per_tensor, per_channel, json, quiet, help;
+    bool nesterov, compare, equalize, bias_correction, per_tensor, per_channel, json, quiet, help;
 
     char *const *arguments; /* [argument_count] what is not an option, in order */
     int argument_count;
