@@ -1,5 +1,5 @@
 /* Bias correction (Nagel, van Baalen, Blankevoort, Welling 2019, arXiv 1906.04721, section 4.2 and
- * its empirical form in appendix D): rounding shifts the mean of each channel; the layer's bias
+ * its empirical form in the appendix): rounding shifts the mean of each channel; the layer's bias
  * takes the shift back. */
 #pragma once
 
