@@ -1,5 +1,6 @@
 #include "datasets/loader.h"
 
+#include <math.h>
 #include <stdlib.h>
 
 #include "autograd/rng.h"
@@ -9,7 +10,10 @@ struct Loader {
     int batch;
     uint64_t seed;
     bool shuffle;
-    uint64_t epoch;                           /* whose order is in `order` */
+    uint64_t epoch; /* whose order is in `order` */
+    Augmentations augmentations;
+    uint8_t mean[NORMALIZATION_CHANNELS];     /* the nearest bytes */
+    uint8_t *buffer[2];                       /* an image each, behind `order` */
     float table[NORMALIZATION_CHANNELS][256]; /* normalize_byte of every byte, by channel */
     uint32_t order[];                         /* [dataset->count]: which image comes when */
 };
@@ -35,12 +39,20 @@ Loader *loader_new(const Dataset *dataset, const Normalization *normalization, i
           "a data set of %d channels and a normalization of %d", dataset->channels,
           normalization->channels);
     uint32_t count = (uint32_t)dataset->count;
-    Loader *loader = malloc(sizeof *loader + count * sizeof *loader->order);
+    size_t image = dataset_image_bytes(dataset);
+    Loader *loader = malloc(sizeof *loader + count * sizeof *loader->order + 2 * image);
     if (!loader) return error_set(error, ERROR_IO, "no memory to order %u images", count), NULL;
     loader->dataset = dataset;
     loader->batch = batch;
     loader->seed = seed;
     loader->shuffle = shuffle;
+    loader->augmentations = 0;
+    loader->buffer[0] = (uint8_t *)(loader->order + count);
+    loader->buffer[1] = loader->buffer[0] + image;
+    for (int c = 0; c < dataset->channels; c++) {
+        float mean = roundf(255 * normalization->mean[c]);
+        loader->mean[c] = (uint8_t)(mean > 0 ? fminf(mean, 255) : 0);
+    }
     for (int c = 0; c < dataset->channels; c++)
         for (int p = 0; p < 256; p++)
             loader->table[c][p] =
@@ -52,6 +64,10 @@ Loader *loader_new(const Dataset *dataset, const Normalization *normalization, i
 
 void loader_free(Loader *loader) {
     free(loader);
+}
+
+void loader_augment(Loader *loader, Augmentations set) {
+    loader->augmentations = set;
 }
 
 int loader_steps(const Loader *loader) {
@@ -66,9 +82,12 @@ int loader_batch(Loader *loader, uint64_t epoch, int step, float *images, int *l
     int begin = step * loader->batch, left = dataset->count - begin;
     int n = left < loader->batch ? left : loader->batch;
     size_t plane = (size_t)dataset->height * (size_t)dataset->width;
+    AugmentSize size = {dataset->channels, dataset->height, dataset->width, loader->mean};
     for (int i = 0; i < n; i++) {
         int index = (int)loader->order[begin + i];
-        const uint8_t *pixel = dataset_image(dataset, index);
+        const uint8_t *pixel =
+            augment_image(loader->augmentations, &size, loader->seed, epoch, (uint64_t)index,
+                          dataset_image(dataset, index), loader->buffer);
         for (int c = 0; c < dataset->channels; c++)
             for (size_t k = 0; k < plane; k++) *images++ = loader->table[c][*pixel++];
         labels[i] = dataset->labels[index];

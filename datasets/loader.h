@@ -7,6 +7,7 @@
 #include <stdint.h>
 
 #include "autograd/normalize.h"
+#include "datasets/augment.h"
 #include "datasets/dataset.h"
 
 /* The Normalization that gives a data set mean 0 and std 1 in each channel. */
@@ -20,6 +21,10 @@ typedef struct Loader Loader;
 Loader *loader_new(const Dataset *dataset, const Normalization *normalization, int batch,
                    uint64_t seed, bool shuffle, Error *error);
 void loader_free(Loader *loader); /* NULL is fine */
+
+/* From here on images are augmented, by the loader's seed; cutouts have the normalization's mean.
+ */
+void loader_augment(Loader *loader, Augmentations set);
 
 /* Batches in an epoch; the last may be smaller. */
 int loader_steps(const Loader *loader);

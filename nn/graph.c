@@ -161,6 +161,13 @@ int graph_readers(const Graph *graph, int index) {
     return readers;
 }
 
+Node *graph_only_reader(Graph *graph, int index) {
+    if (graph_readers(graph, index) != 1) return NULL;
+    for (int i = index + 1; i < graph->nodes; i++)
+        if (graph->node[i].inputs == 1 && graph->node[i].in[0] == index) return &graph->node[i];
+    return NULL;
+}
+
 size_t graph_parameters(const Graph *graph) {
     size_t count = 0;
     for (int i = 0; i < graph->nodes; i++)

@@ -88,5 +88,7 @@ Node *graph_find(Graph *graph, const char *name); /* NULL if there is none */
 const Node *graph_output(const Graph *graph);
 /* How many nodes read the result of node `index`. */
 int graph_readers(const Graph *graph, int index);
+/* The only node that reads node `index`, if it reads nothing else; else NULL. */
+Node *graph_only_reader(Graph *graph, int index);
 /* Trainable numbers in all. */
 size_t graph_parameters(const Graph *graph);

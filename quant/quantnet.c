@@ -52,14 +52,6 @@ void quant_exact(QuantNet *net) {
 
 /* --- preparation --- */
 
-/* The only node that reads node i, if it reads nothing else and has a rule or property wanted; else NULL. */
-static Node *only_reader(Graph *graph, int i) {
-    if (graph_readers(graph, i) != 1) return NULL;
-    for (int k = i + 1; k < graph->nodes; k++)
-        if (graph->node[k].inputs == 1 && graph->node[k].in[0] == i) return &graph->node[k];
-    return NULL;
-}
-
 static bool has_rule(const Node *node, const char *rule) {
     return node && node->layer->rule && strcmp(node->layer->rule, rule) == 0;
 }
@@ -70,13 +62,13 @@ static bool has_rule(const Node *node, const char *rule) {
 static void absorb_chain(QuantNet *net, int i) {
     Graph *graph = net->graph;
     QNode *q = &net->node[i];
-    Node *last = q->node, *next = only_reader(graph, i);
+    Node *last = q->node, *next = graph_only_reader(graph, i);
     if (has_rule(last, "fold")) q->batchnorm = last;
     if (has_rule(last, "weighted") && has_rule(next, "fold")) {
         q->batchnorm = next;
         net->node[next->index].into = q->node;
         last = next;
-        next = only_reader(graph, last->index);
+        next = graph_only_reader(graph, last->index);
     }
     if (q->node->inputs > 0 && next && layer_clamps(next->layer)) {
         q->relu = next;

@@ -154,6 +154,24 @@ static void calibrates_in_every_way(void **state) {
     assert_true(same_bytes("way.st", "way5.st"));
 }
 
+/* What is decided before the ranges are observed cannot be decided behind them. */
+static void evens_out_channels_and_corrects_biases(void **state) {
+    (void)state;
+    must("train --model tiny.net --data data --epochs 2 -o ef.st");
+    static const char *const ways[] = {"--equalize", "--bias-correction", "--equalize --bias-correction"};
+    must("calibrate ef.st --data data --bits 4 --weight-bits 4 -o e.st");
+    for (int i = 0; i < 3; i++) {
+        for (int t = 1; t <= 2; t++)
+            must("calibrate ef.st --data data --bits 4 --weight-bits 4 %s --threads %d -o e%d.st", ways[i], t, t);
+        assert_true(same_bytes("e1.st", "e2.st"));
+        assert_false(same_bytes("e1.st", "e.st"));
+        must_verify("e1.st");
+        refused(2, "only its ranges can be chosen anew", "calibrate e1.st %s -o x.st", ways[i]);
+    }
+    must("finetune e1.st --data data --epochs 1 -o eq.st");
+    must_verify("eq.st");
+}
+
 static void calibrates_by_a_file(void **state) {
     (void)state;
     must("train --model tiny.net --data data --epochs 1 -o by.st");
@@ -274,6 +292,7 @@ int main(void) {
         cmocka_unit_test(tiny_goes_the_whole_way),
         cmocka_unit_test(residual_goes_the_whole_way),
         cmocka_unit_test(calibrates_in_every_way),
+        cmocka_unit_test(evens_out_channels_and_corrects_biases),
         cmocka_unit_test(calibrates_by_a_file),
         cmocka_unit_test(predicts),
         cmocka_unit_test(benches),

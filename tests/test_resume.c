@@ -45,6 +45,9 @@ static void threads_change_no_byte(void **state) {
             assert_true(same_bytes(name[0], name[1]));
         }
     }
+    for (int t = 1; t <= 2; t++) must("%s --augment shift,cutout --threads %d -o ta%d.st", train, t, t);
+    assert_true(same_bytes("ta1.st", "ta2.st"));
+    assert_false(same_bytes("ta1.st", "t1.st"));
     must("%s --seed 1 -o seed.st", train);
     assert_false(same_bytes("t1.st", "seed.st"));
     must("%s --seed 1 -o seed1.st", train);
@@ -123,7 +126,7 @@ static void interruptions_change_no_byte(const char *command, const char *kind,
 static void an_interrupted_training_goes_on(void **state) {
     (void)state;
     const char *train = "train --model residual.net --data many --epochs 4 --batch 8 --warmup 100 "
-                        "--weight-decay 1e-4 --nesterov";
+                        "--weight-decay 1e-4 --nesterov --augment flip,shift,crop,cutout";
     interruptions_change_no_byte(train, "train", SIGINT);
     interruptions_change_no_byte(train, "train", SIGTERM);
 }
@@ -164,6 +167,7 @@ static void a_resumed_run_keeps_its_recipe(void **state) {
                                           "--seed 3",      "--schedule step",     "--warmup 4",
                                           "--limit 10",    "--weight-decay 1",    "--nesterov",
                                           "--gamma 0.5",   "--step-size 3",       "--epochs 1",
+                                          "--augment flip",
                                           "--model netbn", "--model residual.net"};
     for (size_t i = 0; i < sizeof options / sizeof *options; i++) {
         char fragment[64];

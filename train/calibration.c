@@ -3,6 +3,8 @@
 #include <stdio.h>
 
 #include "autograd/rng.h"
+#include "quant/correct.h"
+#include "quant/equalize.h"
 #include "train/engine.h"
 
 bool calibration_config(const Settings *settings, QuantConfig *config, Error *error) {
@@ -23,49 +25,74 @@ bool calibration_config(const Settings *settings, QuantConfig *config, Error *er
 }
 
 /* The images that are looked at: a random sample of the training set, a function of the seed. */
-static void pick_images(const Dataset *data, uint64_t seed, int count, uint32_t *picked,
-                        Arena *arena) {
-    uint32_t *order = arena_alloc(arena, sizeof *order * (size_t)data->count);
-    Rng rng = rng_stream(seed, RNG_SHUFFLE, 0);
-    rng_permutation(&rng, order, (uint32_t)data->count);
-    for (int i = 0; i < count; i++) picked[i] = order[i];
+typedef struct Picked {
+    const Model *model;
+    const Dataset *data;
+    int images, batch;
+    uint32_t *order; /* [data->count]: the first `images` are meant */
+} Picked;
+
+static Picked pick_images(const Model *model, const Dataset *data, const Settings *settings,
+                          Arena *arena) {
+    Picked picked = {model, data, settings->images, settings->batch, NULL};
+    if (picked.images > data->count) picked.images = data->count;
+    picked.order = arena_alloc(arena, sizeof *picked.order * (size_t)data->count);
+    Rng rng = rng_stream(settings->seed, RNG_SHUFFLE, 0);
+    rng_permutation(&rng, picked.order, (uint32_t)data->count);
+    return picked;
 }
 
-static bool observe(Model *model, const Dataset *data, const Settings *settings, Error *error) {
-    Arena *arena = arena_new();
+/* Batch i, an ImageSource. */
+static Tensor *picked_batch(void *context, int i, Tape *tape) {
+    const Picked *p = context;
+    int64_t first = (int64_t)i * p->batch, left = p->images - first;
+    if (left <= 0) return NULL;
+    int count = left < p->batch ? (int)left : p->batch;
+    size_t bytes = dataset_image_bytes(p->data);
+    Tensor *x = tape_tensor(tape, shape_batched(&p->model->graph->node[0].shape, count));
+    for (int k = 0; k < count; k++)
+        model_images(p->model, p->data, (int)p->order[first + k], 1, x->data + (size_t)k * bytes);
+    return x;
+}
+
+static bool observe(Model *model, Picked *picked, Error *error) {
     Tape *tape = tape_new(false);
-    int images = settings->images < data->count ? settings->images : data->count;
-    uint32_t *picked = arena_alloc(arena, sizeof *picked * (size_t)images);
-    pick_images(data, settings->seed, images, picked, arena);
     quant_collect(model->quant);
     quant_observe(model->quant, true);
-    size_t bytes = dataset_image_bytes(data);
     Error value = {0};
-    for (int first = 0; first < images && !value.code; first += settings->batch) {
-        int count = images - first < settings->batch ? images - first : settings->batch;
-        tape_reset(tape);
-        Tensor *x = tape_tensor(tape, shape_batched(&model->graph->node[0].shape, count));
-        for (int i = 0; i < count; i++)
-            model_images(model, data, (int)picked[first + i], 1, x->data + (size_t)i * bytes);
+    Tensor *x;
+    for (int i = 0; !value.code && (tape_reset(tape), x = picked_batch(picked, i, tape)); i++)
         graph_forward(model->graph, &(Run){.tape = tape, .error = &value}, x, NULL);
-    }
     quant_observe(model->quant, false);
     quant_fake(model->quant, true);
-    char *floats = quant_floats(model->quant, arena);
-    if (!value.code && floats) fprintf(stderr, "stair: these layers stay float: %s\n", floats);
     tape_free(tape);
-    arena_free(arena);
-    if (value.code)
-        return error_set(error, ERROR_INPUT, "%s", value.message); /* NaN in the file's net */
+    return !value.code || error_set(error, ERROR_INPUT, "%s", value.message); /* NaN in the file's net */
+}
+
+static void tell(const Model *model, const Picked *picked, const Settings *settings, Arena *arena) {
+    char *floats = quant_floats(model->quant, arena);
+    if (floats) fprintf(stderr, "stair: these layers stay float: %s\n", floats);
     if (!settings->quiet)
         fprintf(stderr, "stair: %d values calibrated on %d images\n", model->quant->quantizers,
-                images);
-    return true;
+                picked->images);
+}
+
+static void equalize(Model *model, const Settings *settings) {
+    int pairs = quant_equalize(model->graph);
+    if (!settings->quiet) fprintf(stderr, "stair: %d pairs of layers equalized\n", pairs);
 }
 
 bool calibrate_model(Model *model, const QuantConfig *config, const Dataset *data,
                      const Settings *settings, Error *error) {
-    return model_fits(model, data, error) && model_quantize(model, config, error) &&
-           observe(model, data, settings, error) &&
-           quant_select(model->quant, config->method, config->percentile, error);
+    if (!model_fits(model, data, error)) return false;
+    Arena *arena = arena_new();
+    Picked picked = pick_images(model, data, settings, arena);
+    if (settings->equalize) equalize(model, settings);
+    bool ok = model_quantize(model, config, error) && observe(model, &picked, error) &&
+              quant_select(model->quant, config->method, config->percentile, error) &&
+              (!settings->bias_correction ||
+               quant_correct_biases(model->quant, picked_batch, &picked, error));
+    if (ok) tell(model, &picked, settings, arena);
+    arena_free(arena);
+    return ok;
 }

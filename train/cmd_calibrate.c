@@ -9,12 +9,14 @@
 
 /* A float model is observed; a calibrated one has its histograms and needs no data. */
 static bool prepare(Model *model, const char *path, const Settings *settings, Error *error) {
-    static const char *const fixed[] = {"images", "seed", "bits", "weight-bits", "per-tensor", "per-channel", "config"};
-    QuantConfig config;
+    static const char *const fixed[] = {"images",     "seed",        "bits",   "weight-bits",
+                                        "per-tensor", "per-channel", "config", "equalize",
+                                        "bias-correction"};
     if (!model_expect(model, path, 1 << STAGE_FLOAT | 1 << STAGE_CALIBRATED,
                       "calibration begins with a float or a calibrated one", error))
         return false;
     if (model->stage == STAGE_FLOAT) {
+        QuantConfig config;
         Dataset *data = NULL;
         bool ok = calibration_config(settings, &config, error) &&
                   (data = dataset_open(settings->data, true, 0, error)) &&
@@ -74,6 +76,8 @@ static const OptionUse options[] = {
     TAKES("images"),
     TAKES("method"),
     TAKES("percentile"),
+    TAKES("equalize"),
+    TAKES("bias-correction"),
     TAKES("compare"),
     TAKES("json"),
     TAKES("bits"),
@@ -96,6 +100,7 @@ const Command calibrate_command = {
     .options = options,
     .examples = "stair calibrate float.safetensors -o calibrated.safetensors\n"
                 "stair calibrate float.safetensors --bits 4 --weight-bits 4 -o w4a4.safetensors\n"
+                "stair calibrate float.safetensors --weight-bits 4 --equalize --bias-correction -o w4.safetensors\n"
                 "stair calibrate calibrated.safetensors --method mse -o mse.safetensors\n"
                 "stair calibrate calibrated.safetensors --compare\n",
     .run = command_calibrate,

@@ -99,6 +99,7 @@ static const OptionUse options[] = {
     TAKES("warmup"),
     TAKES("step-size"),
     TAKES("gamma"),
+    TAKES("augment"),
     TAKES("seed"),
     TAKES("threads"),
     TAKES("learn-ranges"),

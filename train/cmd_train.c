@@ -75,6 +75,7 @@ static const OptionUse options[] = {
     TAKES("warmup"),
     TAKES("step-size"),
     TAKES("gamma"),
+    TAKES("augment"),
     TAKES("seed"),
     TAKES("threads"),
     TAKES("log"),
@@ -91,6 +92,7 @@ const Command train_command = {
     .most = 0,
     .options = options,
     .examples = "stair train --model netbn --epochs 10 --lr 0.05 -o float.safetensors\n"
+                "stair train --model resnet8 --augment flip,shift -o float.safetensors\n"
                 "stair train --resume float.safetensors --epochs 20\n",
     .run = command_train,
 };

@@ -45,7 +45,8 @@ static uint32_t checksum(const Dataset *data) {
 
 bool train_data(TrainRun *run, Dataset **train, Dataset **test, uint32_t crc, Error *error) {
     const Settings *settings = run->settings;
-    *test = NULL;
+    *train = *test = NULL;
+    if (settings->augment && !augment_parse(settings->augment, &run->augmentations, error)) return false;
     *train = dataset_open(settings->data, true, settings->limit, error);
     if (*train) *test = dataset_open(settings->data, false, settings->limit, error);
     if (!*test || !model_fits(run->model, *train, error) || !model_fits(run->model, *test, error))
@@ -100,6 +101,7 @@ static bool loop_start(Loop *loop, Error *error) {
     if (run->output && !file_probe(run->output, error)) return false;
     loop->loader = loader_new(run->train, &run->model->pixels, s->batch, s->seed, true, error);
     if (!loop->loader) return false;
+    loader_augment(loop->loader, run->augmentations);
     loop->tape = tape_new(true);
     loop->labels = arena_alloc(loop->arena, sizeof(int) * (size_t)s->batch);
     start_optimizer(loop);

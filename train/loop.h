@@ -1,6 +1,7 @@
 /* The training loop: one for float training and for fine-tuning, which differ in the model they are given. */
 #pragma once
 
+#include "datasets/augment.h"
 #include "datasets/dataset.h"
 #include "optim/optim.h"
 #include "train/recipe.h"
@@ -15,11 +16,12 @@ typedef struct TrainRun {
     bool resumed;            /* the optimizer's memory is in the model's file */
     const json_t *origin;    /* see recipe_to_json */
     const Dataset *train, *test;
+    Augmentations augmentations; /* of the training images, from the settings */
     uint32_t data_crc;
 } TrainRun;
 
 /* Both splits, checked against the model and, if `crc` is not 0, against the images that an earlier part of the run
- * saw. Owned by the caller. */
+ * saw; and what --augment says. Owned by the caller. */
 bool train_data(TrainRun *run, Dataset **train, Dataset **test, uint32_t crc, Error *error);
 
 /* SGD on the trainable parameters of a graph, gradients cleared; owned by the arena. */

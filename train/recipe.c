@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "autograd/error.h"
+#include "datasets/augment.h"
 #include "optim/schedule.h"
 
 /* How one type of setting is kept as JSON and taken back. */
@@ -40,7 +41,7 @@ static json_t *keep_text(const void *value) {
 }
 static bool take_text(const json_t *json, void *value) {
     *(const char **)value = json_string_value(json);
-    return json_is_string(json) || json_is_null(json);
+    return !json || json_is_string(json) || json_is_null(json); /* older files lack newer options */
 }
 
 static const RecipeType real = {keep_real, take_real}, whole = {keep_int, take_int},
@@ -65,6 +66,7 @@ static const struct {
     ROW(warmup, "warmup", &whole),
     ROW(step_size, "step-size", &whole),
     ROW(gamma, "gamma", &real),
+    ROW(augment, "augment", &text),
     ROW(seed, "seed", &seed),
     ROW(learn_ranges, "learn-ranges", &text),
     ROW(ste, "ste", &text),
@@ -154,6 +156,9 @@ bool recipe_resume(const json_t *training, const char *kind, const char *path, S
     *data_crc = (uint32_t)number[3];
     *settings = kept;
     if (!settings->schedule || !schedule_find(settings->schedule)) return broken(path, "schedule", error);
+    Augmentations augmentations;
+    if (settings->augment && !augment_parse(settings->augment, &augmentations, NULL))
+        return broken(path, "augment", error);
     return true;
 }
 
