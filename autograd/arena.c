@@ -36,7 +36,9 @@ size_t size_mul(size_t a, size_t b) {
     return product;
 }
 
-static char *block_data(Block *block) { return (char *)block + ALIGN; }
+static char *block_data(Block *block) {
+    return (char *)block + ALIGN;
+}
 
 static Block *block_new(Block *older, size_t size) {
     _Static_assert(sizeof(Block) <= ALIGN, "a block's header fits its first line");
@@ -80,7 +82,8 @@ void *arena_alloc(Arena *arena, size_t bytes) {
     bytes = (bytes + ALIGN - 1) / ALIGN * ALIGN;
     Block *block = arena->block;
     if (!block || block->size - block->used < bytes) {
-        size_t size = block ? 2 * block->size : FIRST_BLOCK; /* doubling: few blocks, little waste */
+        size_t size =
+            block ? 2 * block->size : FIRST_BLOCK; /* doubling: few blocks, little waste */
         enum { MOST = 1 << 26 };
         if (size > MOST) size = MOST;
         block = arena->block = block_new(block, bytes > size ? bytes : size);
@@ -116,7 +119,8 @@ static void note_peak(Arena *arena) {
 void arena_reset(Arena *arena) {
     note_peak(arena);
     Block *block = arena->block;
-    if (block && (block->older || arena->peak > block->size)) { /* one block serves the next round */
+    if (block &&
+        (block->older || arena->peak > block->size)) { /* one block serves the next round */
         free_down_to(arena, NULL);
         arena->block = block_new(NULL, arena->peak);
     }

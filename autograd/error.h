@@ -3,7 +3,8 @@
  * The world is wrong (a file, an option, a net that cannot be built): the function returns false or
  * NULL and fills the caller's Error with a code, which is the program's exit status, and a message
  * that names the file or node, the place and the reason.
- * The programmer is wrong (shapes that cannot meet, a NULL): CHECK ends the program, in every build. */
+ * The programmer is wrong (shapes that cannot meet, a NULL): CHECK ends the program, in every
+ * build. */
 #pragma once
 
 #include <stdbool.h>
@@ -29,8 +30,8 @@ typedef struct Error {
     char message[2048]; /* without a newline at its end; longer texts are cut */
 } Error;
 
-/* Fills *error and returns false, so that `return error_set(...)` ends a failing function. The first
- * error stays: a later call on the same Error changes nothing. error may be NULL. */
+/* Fills *error and returns false, so that `return error_set(...)` ends a failing function. The
+ * first error stays: a later call on the same Error changes nothing. error may be NULL. */
 bool error_set(Error *error, ErrorCode code, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 

@@ -4,7 +4,7 @@
 #include "autograd/error.h"
 #include "autograd/op.h"
 
-/* Checks every input with needs_grad of every trial of `op`: the analytic gradient of sum(weights * output),
- * with fixed random weights, against a central difference. On failure: the op, trial, input, element and both
- * numbers in *error, and false. */
+/* Checks every input with needs_grad of every trial of `op`: the analytic gradient of sum(weights *
+ * output), with fixed random weights, against a central difference. On failure: the op, trial,
+ * input, element and both numbers in *error, and false. */
 bool gradcheck(const Op *op, uint64_t seed, Error *error);

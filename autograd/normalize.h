@@ -1,5 +1,5 @@
-/* Pixels as a net sees them. Loader, engines and the integer program's table of input codes all go through this one
- * function, so that all see the same. */
+/* Pixels as a net sees them. Loader, engines and the integer program's table of input codes all go
+ * through this one function, so that all see the same. */
 #pragma once
 
 #include <stdint.h>

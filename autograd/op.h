@@ -1,8 +1,9 @@
 /* Op: the const row of one differentiable function. The function itself is the typed one in
  * autograd/ops.h; the row holds its way back and what gradcheck needs to try it.
  *
- * To add an op: autograd/ops/NAME.c with the function, its backward and `const Op NAME_op`, its prototype
- * in autograd/ops.h, and the line OP(NAME) in autograd/ops.def. The tests loop over the list. */
+ * To add an op: autograd/ops/NAME.c with the function, its backward and `const Op NAME_op`, its
+ * prototype in autograd/ops.h, and the line OP(NAME) in autograd/ops.def. The tests loop over the
+ * list. */
 #pragma once
 
 #include "autograd/rng.h"
@@ -19,8 +20,8 @@ struct Op {
     const char *name;
     /* Adds to in[i]->grad, for each input with needs_grad, what out->grad makes of it. */
     void (*backward)(const Entry *entry);
-    /* Trials 0 .. samples-1: `sample` makes inputs (in `arena`, values from `rng`, away from kinks by more
-     * than gradcheck's step) and `forward` runs the op on them. */
+    /* Trials 0 .. samples-1: `sample` makes inputs (in `arena`, values from `rng`, away from kinks
+     * by more than gradcheck's step) and `forward` runs the op on them. */
     int samples;
     void (*sample)(Arena *arena, Rng *rng, int trial, Sample *sample);
     Tensor *(*forward)(Tape *tape, const Sample *sample);

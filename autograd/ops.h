@@ -1,6 +1,7 @@
-/* The differentiable functions. Each computes at once, records itself on the tape, and returns a tensor
- * that the tape owns. Inputs must outlive the step. Wrong shapes are the programmer's error: CHECK.
- * Letters: N batch, C channels, P spatial positions (D H W), K inputs of one output, O outputs. */
+/* The differentiable functions. Each computes at once, records itself on the tape, and returns a
+ * tensor that the tape owns. Inputs must outlive the step. Wrong shapes are the programmer's error:
+ * CHECK. Letters: N batch, C channels, P spatial positions (D H W), K inputs of one output, O
+ * outputs. */
 #pragma once
 
 #include <stdint.h>
@@ -19,16 +20,19 @@ typedef struct ConvSpec {
     Window window;
     int groups; /* divides C and O; depthwise when groups == C */
 } ConvSpec;
-/* Cross-correlation, as PyTorch's convN d: x[N,C,(D,(H,))W], w[O,C/groups,kernel...], b[O] or NULL. */
+/* Cross-correlation, as PyTorch's convN d: x[N,C,(D,(H,))W], w[O,C/groups,kernel...], b[O] or NULL.
+ */
 Tensor *op_conv(Tape *tape, Tensor *x, Tensor *w, Tensor *b, const ConvSpec *spec);
 
 typedef struct ConvTransposeSpec {
     Window window;               /* of the convolution whose transpose this is */
-    int output_padding[SPATIAL]; /* D H W: rows added at the end of the result, which the map may not reach */
+    int output_padding[SPATIAL]; /* D H W: rows added at the end of the result, which the map may
+                                    not reach */
     int groups;
 } ConvTransposeSpec;
 /* PyTorch's conv_transposeN d: x[N,C,(D,(H,))W], w[C,O/groups,kernel...], b[O] or NULL. */
-Tensor *op_conv_transpose(Tape *tape, Tensor *x, Tensor *w, Tensor *b, const ConvTransposeSpec *spec);
+Tensor *op_conv_transpose(Tape *tape, Tensor *x, Tensor *w, Tensor *b,
+                          const ConvTransposeSpec *spec);
 /* The result's size along dimension d, < 1 if nothing is left:
  * (in - 1) stride - 2 padding + dilation (kernel - 1) + output_padding + 1. */
 int64_t conv_transpose_out(const ConvTransposeSpec *spec, int d, int in);
@@ -39,13 +43,15 @@ typedef struct BatchNormSpec {
     float eps;
     bool training; /* true: statistics of this batch (variance biased, the running one unbiased) */
 } BatchNormSpec;
-/* y = gamma (x - mean) / sqrt(var + eps) + beta for each channel of x[N,C,...]; gamma[C], beta[C]. */
+/* y = gamma (x - mean) / sqrt(var + eps) + beta for each channel of x[N,C,...]; gamma[C], beta[C].
+ */
 Tensor *op_batchnorm(Tape *tape, Tensor *x, Tensor *gamma, Tensor *beta, const BatchNormSpec *spec);
 
 /* max(x, 0); the gradient at 0 is 0. */
 Tensor *op_relu(Tape *tape, Tensor *x);
 
-/* A function of one value, with a parameter a that most do without: a line of autograd/pointwise.def. */
+/* A function of one value, with a parameter a that most do without: a line of
+ * autograd/pointwise.def. */
 typedef struct Pointwise {
     const char *name;
     float (*value)(float x, float a);
@@ -61,8 +67,8 @@ extern const Pointwise *const pointwise_list[]; /* ends with NULL */
 /* y[i] = function->value(x[i], a). */
 Tensor *op_pointwise(Tape *tape, Tensor *x, const Pointwise *function, float a);
 
-/* Largest value of each window, padding never wins, of equal values the first; the mean of each window
- * over all kernel places, padding counted as 0 (PyTorch's default). x[N,C,...]. */
+/* Largest value of each window, padding never wins, of equal values the first; the mean of each
+ * window over all kernel places, padding counted as 0 (PyTorch's default). x[N,C,...]. */
 Tensor *op_maxpool(Tape *tape, Tensor *x, const Window *window);
 Tensor *op_avgpool(Tape *tape, Tensor *x, const Window *window);
 
@@ -75,9 +81,10 @@ Tensor *op_concat(Tape *tape, int inputs, Tensor *const in[]);
 /* exp(x) over its sum along the channels of x[N,C,...]. */
 Tensor *op_softmax(Tape *tape, Tensor *x);
 
-/* Each element is 0 with probability p, else x / (1 - p). The mask is a function of (seed, stream) and the
- * element's index alone. 0 <= p < 1. */
+/* Each element is 0 with probability p, else x / (1 - p). The mask is a function of (seed, stream)
+ * and the element's index alone. 0 <= p < 1. */
 Tensor *op_dropout(Tape *tape, Tensor *x, float p, uint64_t seed, uint64_t stream);
 
-/* The mean over N of -log softmax(x[n])[label[n]]; x[N,classes], 0 <= label < classes. Shape: scalar. */
+/* The mean over N of -log softmax(x[n])[label[n]]; x[N,classes], 0 <= label < classes. Shape:
+ * scalar. */
 Tensor *op_cross_entropy(Tape *tape, Tensor *x, const int *labels);

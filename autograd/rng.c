@@ -17,11 +17,17 @@ Rng rng_stream(uint64_t seed, uint64_t purpose, uint64_t index) {
     return (Rng){key, 0};
 }
 
-uint64_t rng_at(const Rng *rng, uint64_t position) { return mix(rng->key + (position + 1) * GOLDEN); }
+uint64_t rng_at(const Rng *rng, uint64_t position) {
+    return mix(rng->key + (position + 1) * GOLDEN);
+}
 
-uint64_t rng_next(Rng *rng) { return rng_at(rng, rng->count++); }
+uint64_t rng_next(Rng *rng) {
+    return rng_at(rng, rng->count++);
+}
 
-float rng_uniform(Rng *rng) { return (float)(rng_next(rng) >> 40) * 0x1p-24f; }
+float rng_uniform(Rng *rng) {
+    return (float)(rng_next(rng) >> 40) * 0x1p-24f;
+}
 
 float rng_normal(Rng *rng) {
     double u = 1.0 - (double)rng_uniform(rng); /* (0, 1]: its logarithm is finite */

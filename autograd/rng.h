@@ -17,8 +17,8 @@ Rng rng_stream(uint64_t seed, uint64_t purpose, uint64_t index);
 /* The number at `position` of a stream, whatever was drawn from it. */
 uint64_t rng_at(const Rng *rng, uint64_t position);
 
-uint64_t rng_next(Rng *rng);                    /* 64 random bits */
-float rng_uniform(Rng *rng);                    /* [0, 1), 24 random bits */
-float rng_normal(Rng *rng);                     /* mean 0, variance 1 (Box-Muller) */
-uint32_t rng_below(Rng *rng, uint32_t limit);   /* 0 .. limit-1, unbiased; limit > 0 */
+uint64_t rng_next(Rng *rng);                  /* 64 random bits */
+float rng_uniform(Rng *rng);                  /* [0, 1), 24 random bits */
+float rng_normal(Rng *rng);                   /* mean 0, variance 1 (Box-Muller) */
+uint32_t rng_below(Rng *rng, uint32_t limit); /* 0 .. limit-1, unbiased; limit > 0 */
 void rng_permutation(Rng *rng, uint32_t *order, uint32_t count); /* Fisher-Yates of 0 .. count-1 */

@@ -29,7 +29,9 @@ void tape_reset(Tape *tape) {
     tape->count = tape->capacity = 0;
 }
 
-Tensor *tape_tensor(Tape *tape, Shape shape) { return tensor_new(tape->arena, shape); }
+Tensor *tape_tensor(Tape *tape, Shape shape) {
+    return tensor_new(tape->arena, shape);
+}
 
 static Entry *next_entry(Tape *tape) {
     if (tape->count == tape->capacity) {

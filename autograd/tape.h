@@ -1,7 +1,7 @@
-/* Tape: the record of one step. Each differentiable function in autograd/ops.h computes its result at
- * once and, if a gradient is wanted, records an Entry: the op, its inputs, its output and what its
- * backward needs. tape_backward walks the entries in reverse. The tape owns every activation of the
- * step; tape_reset forgets them all. */
+/* Tape: the record of one step. Each differentiable function in autograd/ops.h computes its result
+ * at once and, if a gradient is wanted, records an Entry: the op, its inputs, its output and what
+ * its backward needs. tape_backward walks the entries in reverse. The tape owns every activation of
+ * the step; tape_reset forgets them all. */
 #pragma once
 
 #include "autograd/tensor.h"
@@ -37,10 +37,13 @@ void tape_reset(Tape *tape);
 /* A result tensor, uninitialised; owned by the tape. */
 Tensor *tape_tensor(Tape *tape, Shape shape);
 
-/* Records that `op` made `out` from in[0..inputs). out->needs_grad becomes true if an input's is; then,
- * on a recording tape, the entry is kept. Returns whether it was kept, so that an op can skip saving. */
-bool tape_record(Tape *tape, const Op *op, Tensor *out, int inputs, Tensor *const in[], void *saved);
+/* Records that `op` made `out` from in[0..inputs). out->needs_grad becomes true if an input's is;
+ * then, on a recording tape, the entry is kept. Returns whether it was kept, so that an op can skip
+ * saving. */
+bool tape_record(Tape *tape, const Op *op, Tensor *out, int inputs, Tensor *const in[],
+                 void *saved);
 
-/* d loss / d t for every tensor t behind `loss` (one element): added into t->grad, which is made, zeroed,
- * where it is missing. Gradients of parameters are the caller's memory: clear them before a step. */
+/* d loss / d t for every tensor t behind `loss` (one element): added into t->grad, which is made,
+ * zeroed, where it is missing. Gradients of parameters are the caller's memory: clear them before a
+ * step. */
 void tape_backward(Tape *tape, Tensor *loss);

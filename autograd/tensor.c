@@ -22,8 +22,8 @@ bool shape_equal(const Shape *a, const Shape *b) {
 const char *shape_text(const Shape *shape, char text[SHAPE_TEXT]) {
     int used = snprintf(text, SHAPE_TEXT, shape->rank ? "" : "scalar");
     for (int i = 0; i < shape->rank && used < SHAPE_TEXT; i++)
-        used += snprintf(text + used, (size_t)(SHAPE_TEXT - used), "%s%d", i ? "x" : "",
-                         shape->dim[i]);
+        used +=
+            snprintf(text + used, (size_t)(SHAPE_TEXT - used), "%s%d", i ? "x" : "", shape->dim[i]);
     return text;
 }
 

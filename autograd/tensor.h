@@ -1,6 +1,6 @@
 /* Tensor: a shape, its floats, and the gradient of the loss with respect to them.
- * Always float32, contiguous, row-major: no dtype, no strides, no reference count. An image batch is
- * N C H W; a 1-D signal N C W; a volume N C D H W. */
+ * Always float32, contiguous, row-major: no dtype, no strides, no reference count. An image batch
+ * is N C H W; a 1-D signal N C W; a volume N C D H W. */
 #pragma once
 
 #include <stdbool.h>

@@ -25,8 +25,8 @@ void window_sizes(const Shape *batched, int size[SPATIAL]);
 /* Whether the window has a place in a sample of shape C (D (H)) W; if not, the reason in *error. */
 bool window_fits(const Window *window, const Shape *sample, Error *error);
 
-/* The shape of the result for a batched input: N, channels, then the output size of each of the input's
- * spatial dimensions. CHECKs that the kernel fits. */
+/* The shape of the result for a batched input: N, channels, then the output size of each of the
+ * input's spatial dimensions. CHECKs that the kernel fits. */
 Shape window_shape(const Window *window, const Shape *batched, int channels);
 
 /* The output positions begin .. end-1 along dimension d at which kernel place k lies on the input

@@ -46,7 +46,8 @@ static const DatasetFormat *find(Search *search, Error *error) {
     else if (!S_ISDIR(status.st_mode))
         error_set(error, ERROR_IO, "%s: is not a folder", search->folder);
     else
-        error_set(error, ERROR_IO, "%s: has no data set; tried %s%s", search->folder, search->tried, hint);
+        error_set(error, ERROR_IO, "%s: has no data set; tried %s%s", search->folder, search->tried,
+                  hint);
     return NULL;
 }
 

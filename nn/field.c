@@ -10,7 +10,8 @@
 #include "autograd/tensor.h"
 #include "autograd/window.h"
 
-/* A whole decimal number without sign tricks or blanks; returns where it ends, NULL if there is none. */
+/* A whole decimal number without sign tricks or blanks; returns where it ends, NULL if there is
+ * none. */
 static const char *parse_whole(const char *text, double least, double most, int *value) {
     const char *digits = text + (*text == '-');
     if (*digits < '0' || *digits > '9') return NULL;
@@ -63,7 +64,8 @@ static bool parse_bool(const Field *field, int spatial, const char *text, void *
     return true;
 }
 
-static void print_bool(const Field *field, int spatial, const void *place, char *text, size_t size) {
+static void print_bool(const Field *field, int spatial, const void *place, char *text,
+                       size_t size) {
     (void)field, (void)spatial;
     snprintf(text, size, "%s", *(const bool *)place ? "true" : "false");
 }
@@ -84,7 +86,8 @@ static void print_choice(const Field *field, int spatial, const void *place, cha
     snprintf(text, size, "%s", field->choices[*(const int *)place]);
 }
 
-/* Reads numbers joined by 'x'; returns how many, 0 if the text is anything else or more than `room`. */
+/* Reads numbers joined by 'x'; returns how many, 0 if the text is anything else or more than
+ * `room`. */
 static int parse_list(const char *text, double least, double most, int room, int *values) {
     int count = 0;
     while (count < room) {

@@ -1,5 +1,5 @@
-/* Field: what a layer's spec struct contains, as data. One table over the struct gives the text form of a
- * net, its validation, the printed table, and the attributes of other formats. */
+/* Field: what a layer's spec struct contains, as data. One table over the struct gives the text
+ * form of a net, its validation, the printed table, and the attributes of other formats. */
 #pragma once
 
 #include <stdbool.h>
@@ -7,7 +7,8 @@
 
 typedef struct Field Field;
 
-/* How one kind of value is read and written. `spatial` is the number of spatial dimensions of the layer. */
+/* How one kind of value is read and written. `spatial` is the number of spatial dimensions of the
+ * layer. */
 typedef struct FieldType {
     const char *expects; /* for messages: "a whole number" */
     bool (*parse)(const Field *field, int spatial, const char *text, void *place);
@@ -17,9 +18,10 @@ typedef struct FieldType {
 struct Field {
     const char *name;
     const FieldType *type;
-    size_t offset;         /* in the spec struct */
-    double least, most;    /* inclusive range of a number, or of each of several */
-    const char *fallback;  /* default as text; "@kernel": the value of that field; NULL: must be given */
+    size_t offset;      /* in the spec struct */
+    double least, most; /* inclusive range of a number, or of each of several */
+    const char
+        *fallback; /* default as text; "@kernel": the value of that field; NULL: must be given */
     const char *const *choices; /* of a field_choice, NULL-terminated */
 };
 
@@ -27,9 +29,10 @@ extern const FieldType field_int;    /* int */
 extern const FieldType field_float;  /* float, finite */
 extern const FieldType field_bool;   /* bool: true or false */
 extern const FieldType field_choice; /* int: the index of a word in `choices` */
-extern const FieldType field_sizes;  /* int[SPATIAL] D H W: "3" for all dimensions or "3x5", one each; the
-                                        unused leading ones hold 0 for padding, else 1 (the field's least) */
-extern const FieldType field_shape;  /* Shape: "1x28x28" */
+extern const FieldType
+    field_sizes; /* int[SPATIAL] D H W: "3" for all dimensions or "3x5", one each; the
+                    unused leading ones hold 0 for padding, else 1 (the field's least) */
+extern const FieldType field_shape; /* Shape: "1x28x28" */
 
 /* Longest text of a field's value. */
 enum { FIELD_TEXT = 128 };

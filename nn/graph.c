@@ -47,12 +47,13 @@ void graph_free(Graph *graph) {
     if (graph) arena_free(graph->arena);
 }
 
-/* Parameters get their memory once the whole graph's are known to stay within the limit: a few lines
- * of text must not take all there is. */
+/* Parameters get their memory once the whole graph's are known to stay within the limit: a few
+ * lines of text must not take all there is. */
 static bool allocate_params(const Graph *graph, Node *node, Error *error) {
     size_t count = 0;
     for (int i = 0; i <= graph->nodes; i++) /* this node is the last of them */
-        for (int k = 0; k < graph->node[i].params; k++) count += graph->node[i].param[k].tensor->count;
+        for (int k = 0; k < graph->node[i].params; k++)
+            count += graph->node[i].param[k].tensor->count;
     if (count > GRAPH_MAX_PARAMS)
         return error_set(error, ERROR_INPUT, "a net of %zu parameters, at most 2^28", count);
     for (int k = 0; k < node->params; k++) {
@@ -152,7 +153,9 @@ Node *graph_find(Graph *graph, const char *name) {
     return NULL;
 }
 
-const Node *graph_output(const Graph *graph) { return &graph->node[graph->nodes - 1]; }
+const Node *graph_output(const Graph *graph) {
+    return &graph->node[graph->nodes - 1];
+}
 
 int graph_readers(const Graph *graph, int index) {
     int readers = 0;

@@ -1,5 +1,6 @@
-/* Graph: a network as data, an array of nodes in execution order. It owns its nodes, specs and parameters for
- * the model's life. Everything stair does with a network is one walk over this array.
+/* Graph: a network as data, an array of nodes in execution order. It owns its nodes, specs and
+ * parameters for the model's life. Everything stair does with a network is one walk over this
+ * array.
  *
  * The text form (.net, also what a checkpoint carries) has one node a line:
  *     conv1 = conv2d x out=40 kernel=3     # name = layer inputs... fields...
@@ -11,13 +12,14 @@
 enum {
     GRAPH_MAX_NODES = 256,
     GRAPH_MAX_PARAMS = 1 << 28, /* numbers in all */
-    NODE_NAME = 64,  /* with its end */
+    NODE_NAME = 64,             /* with its end */
     NODE_PARAMS = 8,
     NET_TEXT_MOST = 1 << 16,
     NET_LINES_MOST = 1024,
 };
 
-/* A named array of a node. Names and layouts are PyTorch's: "weight", "bias", "running_mean", ... */
+/* A named array of a node. Names and layouts are PyTorch's: "weight", "bias", "running_mean", ...
+ */
 typedef struct Param {
     const char *name;
     Tensor *tensor;
@@ -38,8 +40,8 @@ struct Node {
     Param param[NODE_PARAMS];
     Arena *arena; /* the graph's */
 
-    /* What graph_forward calls: layer->forward, until quant/ puts its own in place and keeps its data in
-     * `quant`, which nn never interprets. */
+    /* What graph_forward calls: layer->forward, until quant/ puts its own in place and keeps its
+     * data in `quant`, which nn never interprets. */
     Tensor *(*forward)(const Run *run, const Node *node, Tensor *const in[]);
     void *quant;
 };
@@ -51,25 +53,28 @@ typedef struct Graph {
     Node node[GRAPH_MAX_NODES];
 } Graph;
 
-/* Builds the net that `text` describes; `source` names it in messages ("FILE.net:3:12: ..."). Parameters are
- * zero. The caller owns the graph: graph_free. NULL and *error (ERROR_INPUT) if the text is wrong. */
+/* Builds the net that `text` describes; `source` names it in messages ("FILE.net:3:12: ...").
+ * Parameters are zero. The caller owns the graph: graph_free. NULL and *error (ERROR_INPUT) if the
+ * text is wrong. */
 Graph *graph_parse(const char *text, size_t size, const char *source, Error *error);
 void graph_free(Graph *graph); /* NULL is fine */
 
 /* The net as text, canonical: fields that hold their default are left out. Owned by `arena`. */
 char *graph_text(const Graph *graph, Arena *arena);
 
-/* One node, appended: the road that graph_parse and other readers share. `spec` (layer->spec_size bytes) is
- * copied. NULL and the reason, without a place, in *error. */
+/* One node, appended: the road that graph_parse and other readers share. `spec` (layer->spec_size
+ * bytes) is copied. NULL and the reason, without a place, in *error. */
 Node *graph_add(Graph *graph, const char *name, const Layer *layer, const void *spec, int inputs,
                 const int in[], Error *error);
 Graph *graph_new(const char *name);
-/* Names come from files and their paths: cut to fit, and what is not printable ASCII becomes '?'. */
+/* Names come from files and their paths: cut to fit, and what is not printable ASCII becomes '?'.
+ */
 void graph_rename(Graph *graph, const char *name);
 /* After the last node: one input, nothing unused. If not, *at is the node to blame; NULL: none. */
 bool graph_complete(const Graph *graph, const Node **at, Error *error);
 
-/* Declares a parameter of zeros; for Layer.shape. Its data is there once the node is in the graph. */
+/* Declares a parameter of zeros; for Layer.shape. Its data is there once the node is in the graph.
+ */
 void node_param(Node *node, const char *name, Shape shape, bool trainable);
 /* The tensor of that name, NULL if the node has none. */
 Tensor *node_tensor(const Node *node, const char *name);
@@ -80,8 +85,8 @@ WeightLayout node_layout(const Node *node);
 /* Fills all parameters as PyTorch's layers do, each from its own random stream of `seed`. */
 void graph_init(Graph *graph, uint64_t seed);
 
-/* Runs the net on x[N, input shape]; the result is the last node's, owned by the tape. If `value` is not NULL it
- * receives the result of each node (graph->nodes of them). */
+/* Runs the net on x[N, input shape]; the result is the last node's, owned by the tape. If `value`
+ * is not NULL it receives the result of each node (graph->nodes of them). */
 Tensor *graph_forward(const Graph *graph, const Run *run, Tensor *x, Tensor *value[]);
 
 Node *graph_find(Graph *graph, const char *name); /* NULL if there is none */

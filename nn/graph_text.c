@@ -1,5 +1,6 @@
 /* The text form of a graph: one node a line, `name = layer inputs... field=value...`, # comments.
- * Errors say SOURCE:line:column. CRLF, a byte order mark, tabs and a missing last newline are fine. */
+ * Errors say SOURCE:line:column. CRLF, a byte order mark, tabs and a missing last newline are fine.
+ */
 #include <stdio.h>
 #include <string.h>
 
@@ -37,7 +38,9 @@ static bool fail_at(Error *error, Position at, const char *message) {
         return fail_at(error, (Position){line, word}, text_);                                      \
     } while (0)
 
-static bool is_space(char c) { return c == ' ' || c == '\t' || c == '\r'; }
+static bool is_space(char c) {
+    return c == ' ' || c == '\t' || c == '\r';
+}
 
 static bool is_name(const char *word) {
     for (const char *c = word; *c; c++) {
@@ -154,14 +157,13 @@ static bool read_node(Graph *graph, Line *line, Error *error) {
     if (!find_layer(line, &layer, error)) return false;
     bool is_input = layer->inputs == 0;
     if (is_input != (graph->nodes == 0))
-        FAIL(line, 2, is_input ? "a net has one input, its first node"
-                               : "the first node must be the input: x = input shape=1x28x28");
+        FAIL(line, 2,
+             is_input ? "a net has one input, its first node"
+                      : "the first node must be the input: x = input shape=1x28x28");
     int in[LAYER_MAX_INPUTS], inputs;
     if (!read_inputs(graph, line, layer, in, &inputs, error)) return false;
 
-    int spatial = layer->spatial ? layer->spatial
-                  : inputs       ? graph->node[in[0]].shape.rank - 1
-                                 : 0;
+    int spatial = layer->spatial ? layer->spatial : inputs ? graph->node[in[0]].shape.rank - 1 : 0;
     if (spatial > SPATIAL) spatial = SPATIAL;
     bool given[FIELDS_MOST] = {0};
     void *spec = arena_zeros(graph->arena, layer->spec_size);
@@ -177,8 +179,8 @@ static bool read_node(Graph *graph, Line *line, Error *error) {
     if (!graph_add(graph, line->word[0], layer, spec, inputs, in, &reason)) {
         char chain[700];
         shape_chain(graph, chain, sizeof chain);
-        FAIL(line, 0, "%s: %.250s%s%s", line->word[0], reason.message, *chain ? "; sizes so far: " : "",
-             chain);
+        FAIL(line, 0, "%s: %.250s%s%s", line->word[0], reason.message,
+             *chain ? "; sizes so far: " : "", chain);
     }
     return true;
 }
@@ -254,7 +256,8 @@ static char *node_text(const Graph *graph, const Node *node, Arena *arena) {
         } else if (f->fallback) {
             snprintf(fallback, sizeof fallback, "%s", f->fallback);
         }
-        if (strcmp(value, fallback) != 0) text = arena_text(arena, "%s %s=%s", text, f->name, value);
+        if (strcmp(value, fallback) != 0)
+            text = arena_text(arena, "%s %s=%s", text, f->name, value);
     }
     return text;
 }

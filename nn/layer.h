@@ -1,8 +1,9 @@
-/* Layer: the const row of one kind of node. It knows how to size, initialise and run that kind in float on a
- * tape, and says as data how it behaves under quantization; nn knows nothing more of it.
+/* Layer: the const row of one kind of node. It knows how to size, initialise and run that kind in
+ * float on a tape, and says as data how it behaves under quantization; nn knows nothing more of it.
  *
- * To add a layer: nn/layers/NAME.c with `const Layer NAME_layer`, and LAYER(NAME) in nn/layers.def. Text form,
- * checkpoint, printing and quantization follow from the row; the tests loop over the list. */
+ * To add a layer: nn/layers/NAME.c with `const Layer NAME_layer`, and LAYER(NAME) in nn/layers.def.
+ * Text form, checkpoint, printing and quantization follow from the row; the tests loop over the
+ * list. */
 #pragma once
 
 #include "autograd/error.h"
@@ -15,13 +16,14 @@ typedef struct Node Node;
 /* How a forward is run. */
 typedef struct Run {
     Tape *tape;
-    bool training;         /* batch statistics, dropout, observers: only while training */
-    uint64_t seed, step;   /* name the random numbers of this step */
-    Error *error;          /* a value that cannot be used (NaN) is told here; NULL: not wanted */
+    bool training;       /* batch statistics, dropout, observers: only while training */
+    uint64_t seed, step; /* name the random numbers of this step */
+    Error *error;        /* a value that cannot be used (NaN) is told here; NULL: not wanted */
 } Run;
 
-/* Where the weights of each output lie. They are `runs` runs of `run` neighbours; a block holds, run by run, those of
- * `block` outputs: weight[outputs / block][runs][block][run]. A linear or a convolution layer's are one run each. */
+/* Where the weights of each output lie. They are `runs` runs of `run` neighbours; a block holds,
+ * run by run, those of `block` outputs: weight[outputs / block][runs][block][run]. A linear or a
+ * convolution layer's are one run each. */
 typedef struct WeightLayout {
     int outputs, block, runs, run;
 } WeightLayout;
@@ -43,27 +45,34 @@ typedef struct Layer {
     size_t spec_size;    /* of the struct that `fields` describes */
     const Field *fields; /* ends with a NULL name; NULL: none */
 
-    /* From the inputs' shapes (of one sample), makes node->shape and declares parameters (node_param). On a spec
-     * that does not fit: the reason in *error, without the node's name, and false. */
+    /* From the inputs' shapes (of one sample), makes node->shape and declares parameters
+     * (node_param). On a spec that does not fit: the reason in *error, without the node's name, and
+     * false. */
     bool (*shape)(Node *node, const Shape *const in[], Error *error);
     /* Fills the parameters; NULL: none, or zeros serve. */
     void (*init)(Node *node, Rng *rng);
     /* The layer's result for a batch; owned by the tape. */
     Tensor *(*forward)(const Run *run, const Node *node, Tensor *const in[]);
-    /* Weighted kinds: the linear map with the weights given, b may be NULL. forward is apply(own weights); batchnorm,
-     * whose statistics have been folded into the weights: w x + b for each channel. */
+    /* Weighted kinds: the linear map with the weights given, b may be NULL. forward is apply(own
+     * weights); batchnorm, whose statistics have been folded into the weights: w x + b for each
+     * channel. */
     Tensor *(*apply)(Tape *tape, const Node *node, Tensor *x, Tensor *w, Tensor *b);
-    /* Weighted kinds: the layout of "weight"; NULL: its first dimension is the outputs (node_layout). */
+    /* Weighted kinds: the layout of "weight"; NULL: its first dimension is the outputs
+     * (node_layout). */
     WeightLayout (*layout)(const Node *node);
 
     /* --- under quantization (read by quant/) --- */
-    const char *rule;           /* a row of quant/rules.def: "weighted", "share", ...; NULL: stays float only */
-    int (*divisor)(const Node *node);  /* "mean": the number of values that each output averages */
+    const char
+        *rule; /* a row of quant/rules.def: "weighted", "share", ...; NULL: stays float only */
+    int (*divisor)(const Node *node); /* "mean": the number of values that each output averages */
     float (*pointwise)(const Node *node, float x); /* "pointwise": the function of one value */
-    float clamp[2]; /* the least and most that a relu leaves: a producer that owns its range absorbs it; 0 0: no relu */
+    float clamp[2]; /* the least and most that a relu leaves: a producer that owns its range absorbs
+                       it; 0 0: no relu */
 } Layer;
 
-static inline bool layer_clamps(const Layer *layer) { return layer->clamp[0] < layer->clamp[1]; }
+static inline bool layer_clamps(const Layer *layer) {
+    return layer->clamp[0] < layer->clamp[1];
+}
 
 /* The list: every layer of layers.def, NULL at its end. */
 extern const Layer *const layer_list[];

@@ -1,4 +1,5 @@
-/* The nets that `--model NAME` knows. Each is a .net text, the very form that users write: copy one, change it. */
+/* The nets that `--model NAME` knows. Each is a .net text, the very form that users write: copy
+ * one, change it. */
 #pragma once
 
 #include "nn/graph.h"

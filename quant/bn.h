@@ -1,5 +1,6 @@
-/* BnMode: which statistics normalise while a weighted layer with an absorbed batchnorm is fine-tuned.
- * Evaluation and freezing always fold the running ones (N10): a mode only decides how a net gets there.
+/* BnMode: which statistics normalise while a weighted layer with an absorbed batchnorm is
+ * fine-tuned. Evaluation and freezing always fold the running ones (N10): a mode only decides how a
+ * net gets there.
  *
  *   frozen   folds the running statistics, which stay as they are: the very arithmetic that ships,
  *            bias rounding included
@@ -12,7 +13,8 @@
  *     u = apply(x, FQ(s W)) / s + b        y = gamma (u - mean(u)) / sqrt(var(u) + eps) + beta
  *
  * u is what the float net normalises, but for the rounding of weights. s = 0 would leave nothing to
- * divide: a |gamma| below 2^-20 counts as 1 in s, so that u is sound, and y is beta as it has to be.
+ * divide: a |gamma| below 2^-20 counts as 1 in s, so that u is sound, and y is beta as it has to
+ * be.
  *
  * To add a mode: a row in quant/bn.c. */
 #pragma once

@@ -20,7 +20,8 @@ typedef struct Walk {
     Tensor *value[GRAPH_MAX_NODES]; /* of the exact walk, by node */
 } Walk;
 
-/* One value of the program against the graph's: bytes[n][position][channel] and y[n][channel][position]. */
+/* One value of the program against the graph's: bytes[n][position][channel] and
+ * y[n][channel][position]. */
 static void compare_value(void *context, const Value *value, int samples, const uint8_t *bytes) {
     const Walk *walk = context;
     long v = value - walk->comparison->program->value;
@@ -45,15 +46,16 @@ static int largest(const float *y, size_t count) {
     return (int)best;
 }
 
-bool compare_images(Comparison *comparison, Tape *tape, int samples, const float *x, const uint8_t *pixels,
-                    void *scratch, Error *error) {
+bool compare_images(Comparison *comparison, Tape *tape, int samples, const float *x,
+                    const uint8_t *pixels, void *scratch, Error *error) {
     const Program *program = comparison->program;
     const Graph *graph = comparison->net->graph;
     Walk walk = {.comparison = comparison};
     Error value = {0};
     tape_reset(tape);
     Tensor *input = tensor_copy(tape->arena, shape_batched(&graph->node[0].shape, samples), x);
-    const Tensor *logits = graph_forward(graph, &(Run){.tape = tape, .error = &value}, input, walk.value);
+    const Tensor *logits =
+        graph_forward(graph, &(Run){.tape = tape, .error = &value}, input, walk.value);
     if (value.code) return error_set(error, value.code, "%s", value.message);
     float *outputs = arena_alloc(tape->arena, logits->count * sizeof(float));
     program_run(program, samples, pixels, outputs, scratch, compare_value, &walk);
@@ -72,7 +74,8 @@ ValueComparison compare_total(const Comparison *comparison) {
         const ValueComparison *value = &comparison->value[v];
         total.codes += value->codes;
         total.mismatched += value->mismatched;
-        if (value->max_difference > total.max_difference) total.max_difference = value->max_difference;
+        if (value->max_difference > total.max_difference)
+            total.max_difference = value->max_difference;
     }
     return total;
 }

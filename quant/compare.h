@@ -1,5 +1,6 @@
-/* Comparison: the two engines on the same images, code by code. The exact walk carries integers in floats and BLAS,
- * the program computes with bytes: they share constants and no arithmetic, so agreement is evidence. */
+/* Comparison: the two engines on the same images, code by code. The exact walk carries integers in
+ * floats and BLAS, the program computes with bytes: they share constants and no arithmetic, so
+ * agreement is evidence. */
 #pragma once
 
 #include "quant/program.h"
@@ -23,8 +24,8 @@ void compare_start(Comparison *comparison, const QuantNet *net, const Program *p
 
 /* Adds `samples` images: x[samples][C][H][W], normalised, and the pixels it was made of; scratch is
  * program_scratch(program, samples) bytes. The tape is reset. A NaN in x is an error in *error. */
-bool compare_images(Comparison *comparison, Tape *tape, int samples, const float *x, const uint8_t *pixels,
-                    void *scratch, Error *error);
+bool compare_images(Comparison *comparison, Tape *tape, int samples, const float *x,
+                    const uint8_t *pixels, void *scratch, Error *error);
 
 /* The sums over all values. */
 ValueComparison compare_total(const Comparison *comparison);

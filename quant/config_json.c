@@ -258,8 +258,8 @@ bool quant_config_from_json(const json_t *json, QuantConfig *config, Error *erro
 
 json_t *quant_config_to_json(const QuantConfig *config) {
     json_t *json = json_pack(
-        "{s:o, s:o, s:i, s:s, s:f, s:s, s:s, s:s}", "activation", spec_to_json(&config->activation), "weight",
-        spec_to_json(&config->weight), "edge_bits", config->edge_bits, "method",
+        "{s:o, s:o, s:i, s:s, s:f, s:s, s:s, s:s}", "activation", spec_to_json(&config->activation),
+        "weight", spec_to_json(&config->weight), "edge_bits", config->edge_bits, "method",
         config->method->name, "percentile", config->percentile, "ste", ste_names[config->ste],
         "learn_ranges", config->learn->name, "bn", config->bn->name);
     if (config->kinds)

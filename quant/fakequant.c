@@ -1,6 +1,6 @@
-/* Fake quantization. Forward: y = S (q(x) - Z), a staircase. Its true derivative is 0 almost everywhere;
- * the straight-through estimator (Bengio et al. 2013) takes 1 where x is inside the range and 0 where it was
- * clamped: dL/dx = dL/dy * mask. */
+/* Fake quantization. Forward: y = S (q(x) - Z), a staircase. Its true derivative is 0 almost
+ * everywhere; the straight-through estimator (Bengio et al. 2013) takes 1 where x is inside the
+ * range and 0 where it was clamped: dL/dx = dL/dy * mask. */
 #include "quant/fakequant.h"
 
 #include <string.h>
@@ -132,8 +132,9 @@ static void slope_elements(const void *context, size_t begin, size_t end) {
 }
 
 /* y = S n with n = clamp(round(x/S)). Where x was clamped, n is constant and dy/dS = n. Inside, the
- * rounding's derivative counts as 1 (straight through): dn/dS = -x/S^2, so dy/dS = n - x/S (LSQ, Esser
- * et al. 2020). PACT (Choi et al. 2018) takes y = clip(x), which its bounds do not move inside: 0. */
+ * rounding's derivative counts as 1 (straight through): dn/dS = -x/S^2, so dy/dS = n - x/S (LSQ,
+ * Esser et al. 2020). PACT (Choi et al. 2018) takes y = clip(x), which its bounds do not move
+ * inside: 0. */
 static void learned_backward(const Entry *entry) {
     const Learned *l = entry->saved;
     const QParams *q = l->q;

@@ -1,5 +1,5 @@
-/* The operations that make a float net feel the integers it will become. They are ops like those of autograd/,
- * defined outside of it. */
+/* The operations that make a float net feel the integers it will become. They are ops like those of
+ * autograd/, defined outside of it. */
 #pragma once
 
 #include "autograd/op.h"
@@ -16,8 +16,8 @@ extern const char *const ste_names[]; /* those for choice; ends with NULL */
 const char *ste_name(int index);      /* NULL past the last */
 bool ste_find(const char *name, Ste *ste);
 
-/* y = S (q(x) - Z) with the straight-through estimator. Per channel: channels run along the first dimension.
- * `q` must keep its values until the step's backward is done. NaN stays NaN. */
+/* y = S (q(x) - Z) with the straight-through estimator. Per channel: channels run along the first
+ * dimension. `q` must keep its values until the step's backward is done. NaN stays NaN. */
 Tensor *op_fakequant(Tape *tape, Tensor *x, const QParams *q, Ste ste);
 
 /* N4: bias[O] rounded to S_x S_w[o], gradient everywhere; w holds 1 or O scales. */
@@ -27,12 +27,13 @@ Tensor *op_fakequant_bias(Tape *tape, Tensor *bias, float input_scale, const QPa
 typedef struct ScaleGradient {
     /* for a scale that `count` values share, whose codes q - Z reach that far from 0 */
     float (*gain)(size_t count, float reach);
-    bool rounding; /* inside of the range, slope(x) is (q - Z) - x/S: the rounding's share; else 0 */
+    bool
+        rounding; /* inside of the range, slope(x) is (q - Z) - x/S: the rounding's share; else 0 */
     float decay;
 } ScaleGradient;
 
 /* op_fakequant with S a parameter: scale[channels] holds q's scales, but for channels where q was
- * given a larger one, which stay without gradient. The zero points are constants. `count` values share a
- * scale: those of one sample, or the weights of one channel. */
+ * given a larger one, which stay without gradient. The zero points are constants. `count` values
+ * share a scale: those of one sample, or the weights of one channel. */
 Tensor *op_fakequant_learned(Tape *tape, Tensor *x, const QParams *q, Ste ste, Tensor *scale,
                              const ScaleGradient *gradient, size_t count);

@@ -91,10 +91,13 @@ static Node *sample_batchnorm(Arena *arena, Rng *rng, int channels) {
 static void weight_sample(Arena *arena, Rng *rng, int trial, Sample *s) {
     static const Shape shapes[] = {{2, {4, 5}}, {4, {3, 2, 2, 3}}, {3, {1, 1, 2}}};
     Node *node = sample_batchnorm(arena, rng, shapes[trial].dim[0]);
-    *s = (Sample){2, {sample_leaf(arena, rng, shapes[trial], 1), node_tensor(node, "weight")}, node};
+    *s =
+        (Sample){2, {sample_leaf(arena, rng, shapes[trial], 1), node_tensor(node, "weight")}, node};
 }
 
-static Tensor *weight_run(Tape *tape, const Sample *s) { return op_fold_weight(tape, s->in[0], s->spec); }
+static Tensor *weight_run(Tape *tape, const Sample *s) {
+    return op_fold_weight(tape, s->in[0], s->spec);
+}
 
 const Op fold_weight_op = {
     .name = "fold_weight",
@@ -111,7 +114,9 @@ static void bias_sample(Arena *arena, Rng *rng, int trial, Sample *s) {
     if (trial == 0) s->in[0] = sample_leaf(arena, rng, SHAPE(5), 1);
 }
 
-static Tensor *bias_run(Tape *tape, const Sample *s) { return op_fold_bias(tape, s->in[0], s->spec); }
+static Tensor *bias_run(Tape *tape, const Sample *s) {
+    return op_fold_bias(tape, s->in[0], s->spec);
+}
 
 const Op fold_bias_op = {
     .name = "fold_bias",

@@ -1,8 +1,8 @@
 /* Folding a batch normalisation into the linear map before it (N10):
  *     gamma (W x + b - mean) / sqrt(var + eps) + beta  =  (s W) x + s (b - mean) + beta,
  *     s = gamma / sqrt(var + eps)
- * with running statistics, by one function, whether it is for training, evaluation or freezing. Nothing divides by
- * gamma: gamma = 0 and var = 0 stay finite. */
+ * with running statistics, by one function, whether it is for training, evaluation or freezing.
+ * Nothing divides by gamma: gamma = 0 and var = 0 stay finite. */
 #pragma once
 
 #include "autograd/op.h"

@@ -1,11 +1,13 @@
 /* Learn: ranges as parameters. What is learned is always the scale S, under the name it has anyway
- * ("conv1.weight_fake_quant.scale", "conv1.activation_post_process.scale"); the run's optimizer moves it.
+ * ("conv1.weight_fake_quant.scale", "conv1.activation_post_process.scale"); the run's optimizer
+ * moves it.
  *
  *   lsq   scales of activations and of weights, by the error they make (Esser et al. 2020)
- *   pact  the upper end alpha = S qmax of activations, by what it clips, with decay (Choi et al. 2018)
+ *   pact  the upper end alpha = S qmax of activations, by what it clips, with decay (Choi et al.
+ * 2018)
  *
- * Zero points stay what calibration made them, 0 behind a relu; elsewhere both ends of a range keep their
- * proportion. The net's input is not learned: pixels are bytes. */
+ * Zero points stay what calibration made them, 0 behind a relu; elsewhere both ends of a range keep
+ * their proportion. The net's input is not learned: pixels are bytes. */
 #pragma once
 
 #include "quant/fakequant.h"

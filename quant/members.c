@@ -10,8 +10,8 @@ static bool unknown(const char *key, const char *what, const Member *members, Er
     Nearest nearest = nearest_to(key, strlen(key));
     for (const Member *m = members; m->name; m++) nearest_try(&nearest, m->name);
     if (nearest.best)
-        return error_set(error, ERROR_INPUT, "%s has no member '%.64s'; did you mean %s?", what, key,
-                         nearest.best);
+        return error_set(error, ERROR_INPUT, "%s has no member '%.64s'; did you mean %s?", what,
+                         key, nearest.best);
     return error_set(error, ERROR_INPUT, "%s has no member '%.64s'", what, key);
 }
 

@@ -1,7 +1,7 @@
 /* Method: chooses the range that codes shall cover from what an observer has seen.
  *
- * To add a method: quant/methods/NAME.c with `const Method NAME_method` and the line METHOD(NAME) in
- * quant/methods.def. */
+ * To add a method: quant/methods/NAME.c with `const Method NAME_method` and the line METHOD(NAME)
+ * in quant/methods.def. */
 #pragma once
 
 #include "quant/observer.h"

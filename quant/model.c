@@ -9,13 +9,19 @@ static const struct {
 #undef X
 };
 
-const char *stage_name(Stage stage) { return stages[stage].name; }
-const char *stage_engine(Stage stage) { return stages[stage].engine; }
+const char *stage_name(Stage stage) {
+    return stages[stage].name;
+}
+const char *stage_engine(Stage stage) {
+    return stages[stage].engine;
+}
 
 Model *model_new(Graph *graph, Error *error) {
     int channels = graph->node[0].shape.dim[0];
     if (channels > NORMALIZATION_CHANNELS) {
-        error_set(error, ERROR_INPUT, "%s: an input of %d channels, at most %d, as pixels have (a line of an image is none: 1x784, not 28x28)",
+        error_set(error, ERROR_INPUT,
+                  "%s: an input of %d channels, at most %d, as pixels have (a line of an image is "
+                  "none: 1x784, not 28x28)",
                   graph->name, channels, NORMALIZATION_CHANNELS);
         graph_free(graph);
         return NULL;

@@ -1,6 +1,7 @@
-/* Model: what a file holds. A net, its parameters, how pixels become its input, and from calibration on its
- * quantization. One safetensors file, PyTorch's state_dict names and layouts; metadata carries the .net text, the stage
- * and everything else, so that a file needs no words beside it.
+/* Model: what a file holds. A net, its parameters, how pixels become its input, and from
+ * calibration on its quantization. One safetensors file, PyTorch's state_dict names and layouts;
+ * metadata carries the .net text, the stage and everything else, so that a file needs no words
+ * beside it.
  *
  * A model is in exactly one stage:  float -> calibrated -> qat -> frozen  */
 #pragma once
@@ -36,13 +37,15 @@ typedef struct Model {
     Arena *kept;          /* the file's memory */
 } Model;
 
-/* A model in stage float around a graph, which it owns from now on; mean 0 and std 1. The caller owns it: model_free.
- * NULL and ERROR_INPUT, the graph freed, if its input has more channels than pixels may have. */
+/* A model in stage float around a graph, which it owns from now on; mean 0 and std 1. The caller
+ * owns it: model_free. NULL and ERROR_INPUT, the graph freed, if its input has more channels than
+ * pixels may have. */
 Model *model_new(Graph *graph, Error *error);
 void model_free(Model *model); /* NULL is fine */
 
-/* Loads and proves a file: every missing, extra, misshapen or mistyped tensor is listed at once; NaN, scales that are
- * no scales and codes outside of their range are refused. ERROR_IO or ERROR_INPUT. */
+/* Loads and proves a file: every missing, extra, misshapen or mistyped tensor is listed at once;
+ * NaN, scales that are no scales and codes outside of their range are refused. ERROR_IO or
+ * ERROR_INPUT. */
 Model *model_load(const char *path, Error *error);
 
 /* An array that a run keeps beside the model (an optimizer's memory). */
@@ -53,17 +56,23 @@ typedef struct ModelArray {
 } ModelArray;
 
 /* Saves the model and `count` arrays, crash-safe. A frozen model keeps integers only. */
-bool model_save(const Model *model, const char *path, int count, const ModelArray array[], Error *error);
+bool model_save(const Model *model, const char *path, int count, const ModelArray array[],
+                Error *error);
 
-/* Fills array->data from the file that the model was loaded from. ERROR_INPUT if it is not there as described. */
+/* Fills array->data from the file that the model was loaded from. ERROR_INPUT if it is not there as
+ * described. */
 bool model_fetch(const Model *model, const ModelArray *array, Error *error);
 
-/* The way forward; refused, with the stage and what to do first, where it makes no sense (ERROR_INPUT).
- * quantize: float -> calibrated, ranges unknown yet. freeze: calibrated or qat -> frozen. */
+/* The way forward; refused, with the stage and what to do first, where it makes no sense
+ * (ERROR_INPUT). quantize: float -> calibrated, ranges unknown yet. freeze: calibrated or qat ->
+ * frozen. */
 bool model_quantize(Model *model, const QuantConfig *config, Error *error);
 bool model_freeze(Model *model, Error *error);
-/* ERROR_INPUT, naming `path`, unless the stage is among `stages`, a set of 1 << Stage; `hint` says what to do. */
-bool model_expect(const Model *model, const char *path, unsigned stages, const char *hint, Error *error);
+/* ERROR_INPUT, naming `path`, unless the stage is among `stages`, a set of 1 << Stage; `hint` says
+ * what to do. */
+bool model_expect(const Model *model, const char *path, unsigned stages, const char *hint,
+                  Error *error);
 
-/* The model's program; the caller owns it. Freezes (the integers, not the stage) if that is still to be done. */
+/* The model's program; the caller owns it. Freezes (the integers, not the stage) if that is still
+ * to be done. */
 Program *model_program(Model *model, Error *error);

@@ -1,11 +1,12 @@
-/* A model's file. One walk lists the arrays of the stage; saving writes that list, loading holds the file against it. */
+/* A model's file. One walk lists the arrays of the stage; saving writes that list, loading holds
+ * the file against it. */
 #include <float.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "quant/model.h"
 
-#define FORMAT "1"
+#define FORMAT    "1"
 #define OPTIMIZER "optimizer."
 
 /* An array in the file and where it lies in memory, in the file's element type. */
@@ -25,7 +26,9 @@ typedef struct Slots {
     Slot slot[SLOTS_MOST];
 } Slots;
 
-static bool is_finite(const Slot *slot, size_t i) { return isfinite(((const float *)slot->data)[i]); }
+static bool is_finite(const Slot *slot, size_t i) {
+    return isfinite(((const float *)slot->data)[i]);
+}
 static bool is_scale(const Slot *slot, size_t i) {
     float scale = ((const float *)slot->data)[i];
     return scale >= FLT_MIN && isfinite(scale);
@@ -54,7 +57,9 @@ static void add_params(Slots *slots, const Node *node) {
             add_slot(slots, name, DTYPE_I64, p->tensor->shape, count, is_count);
         } else {
             add_slot(slots, name, DTYPE_F32, p->tensor->shape, p->tensor->data,
-                     variance ? is_variance : p->positive ? is_scale : is_finite);
+                     variance      ? is_variance
+                     : p->positive ? is_scale
+                                   : is_finite);
         }
     }
 }
@@ -63,8 +68,9 @@ static void add_integers(Slots *slots, const QNode *q) {
     IntegerArray array[RULE_ARRAYS];
     int count = q->integers && q->rule->arrays ? q->rule->arrays(q, array) : 0;
     for (int i = 0; i < count; i++)
-        add_slot(slots, arena_text(slots->arena, "%s.%s", q->node->name, array[i].name), array[i].dtype,
-                 array[i].shape, array[i].data, array[i].dtype == DTYPE_F32 ? is_scale : NULL);
+        add_slot(slots, arena_text(slots->arena, "%s.%s", q->node->name, array[i].name),
+                 array[i].dtype, array[i].shape, array[i].data,
+                 array[i].dtype == DTYPE_F32 ? is_scale : NULL);
 }
 
 /* What an observer remembers; the histogram while ranges can still be chosen anew. */
@@ -72,22 +78,32 @@ static void add_observer(Slots *slots, const char *base, Observer *seen) {
     Arena *arena = slots->arena;
     Shape scalar = {0};
     Histogram *h = seen->histogram;
-    add_slot(slots, arena_text(arena, "%s.min_val", base), DTYPE_F32, scalar, &seen->min, is_finite);
-    add_slot(slots, arena_text(arena, "%s.max_val", base), DTYPE_F32, scalar, &seen->max, is_finite);
-    add_slot(slots, arena_text(arena, "%s.average_min", base), DTYPE_F32, scalar, &seen->average_min, is_finite);
-    add_slot(slots, arena_text(arena, "%s.average_max", base), DTYPE_F32, scalar, &seen->average_max, is_finite);
-    add_slot(slots, arena_text(arena, "%s.batches", base), DTYPE_I64, scalar, &seen->batches, is_count);
+    add_slot(slots, arena_text(arena, "%s.min_val", base), DTYPE_F32, scalar, &seen->min,
+             is_finite);
+    add_slot(slots, arena_text(arena, "%s.max_val", base), DTYPE_F32, scalar, &seen->max,
+             is_finite);
+    add_slot(slots, arena_text(arena, "%s.average_min", base), DTYPE_F32, scalar,
+             &seen->average_min, is_finite);
+    add_slot(slots, arena_text(arena, "%s.average_max", base), DTYPE_F32, scalar,
+             &seen->average_max, is_finite);
+    add_slot(slots, arena_text(arena, "%s.batches", base), DTYPE_I64, scalar, &seen->batches,
+             is_count);
     if (!h) return;
-    add_slot(slots, arena_text(arena, "%s.histogram", base), DTYPE_I64, SHAPE(HISTOGRAM_BINS), h->count, is_count);
-    add_slot(slots, arena_text(arena, "%s.histogram_zeros", base), DTYPE_I64, scalar, &h->zeros, is_count);
-    add_slot(slots, arena_text(arena, "%s.histogram_width", base), DTYPE_F32, scalar, &h->width, is_scale);
+    add_slot(slots, arena_text(arena, "%s.histogram", base), DTYPE_I64, SHAPE(HISTOGRAM_BINS),
+             h->count, is_count);
+    add_slot(slots, arena_text(arena, "%s.histogram_zeros", base), DTYPE_I64, scalar, &h->zeros,
+             is_count);
+    add_slot(slots, arena_text(arena, "%s.histogram_width", base), DTYPE_F32, scalar, &h->width,
+             is_scale);
 }
 
 static void add_quantizer(Slots *slots, Quantizer *quantizer, bool ranges) {
     const char *base = arena_text(slots->arena, "%s.activation_post_process", quantizer->name);
     Arena *arena = slots->arena;
-    if (!quantizer->learned || !ranges) /* a learned one is among the parameters of a net that has them */
-        add_slot(slots, arena_text(arena, "%s.scale", base), DTYPE_F32, SHAPE(1), quantizer->q.scale, is_scale);
+    if (!quantizer->learned ||
+        !ranges) /* a learned one is among the parameters of a net that has them */
+        add_slot(slots, arena_text(arena, "%s.scale", base), DTYPE_F32, SHAPE(1),
+                 quantizer->q.scale, is_scale);
     add_slot(slots, arena_text(arena, "%s.zero_point", base), DTYPE_I32, SHAPE(1),
              quantizer->q.zero_point, NULL);
     if (ranges) add_observer(slots, base, &quantizer->seen);
@@ -147,7 +163,8 @@ bool model_save(const Model *model, const char *path, int count, const ModelArra
         tensor[i] = safe_tensor(s->name, s->dtype, &s->shape, s->data);
     }
     for (int i = 0; i < count; i++)
-        tensor[slots->count + i] = safe_tensor(array[i].name, DTYPE_F32, &array[i].shape, array[i].data);
+        tensor[slots->count + i] =
+            safe_tensor(array[i].name, DTYPE_F32, &array[i].shape, array[i].data);
 
     SafeMeta meta[8] = {
         {"format", "pt"},
@@ -159,10 +176,13 @@ bool model_save(const Model *model, const char *path, int count, const ModelArra
     };
     int metas = 6;
     if (model->quant)
-        meta[metas++] = (SafeMeta){"stair.quant", json_text(quant_config_to_json(&model->quant->config), arena)};
+        meta[metas++] = (SafeMeta){"stair.quant",
+                                   json_text(quant_config_to_json(&model->quant->config), arena)};
     if (model->training && model->stage != STAGE_FROZEN)
-        meta[metas++] = (SafeMeta){"stair.training", json_text(json_incref(model->training), arena)};
-    bool ok = safetensors_write(path, &(SafeFile){slots->count + count, tensor, metas, meta}, error);
+        meta[metas++] =
+            (SafeMeta){"stair.training", json_text(json_incref(model->training), arena)};
+    bool ok =
+        safetensors_write(path, &(SafeFile){slots->count + count, tensor, metas, meta}, error);
     arena_free(arena);
     return ok;
 }
@@ -186,8 +206,10 @@ typedef struct Faults {
 static void add_fault(Faults *faults, const char *text) {
     enum { SHOWN = 16 };
     faults->count++;
-    if (faults->count <= SHOWN) faults->text = arena_text(faults->arena, "%s\n  %s", faults->text, text);
-    if (faults->count == SHOWN + 1) faults->text = arena_text(faults->arena, "%s\n  ...", faults->text);
+    if (faults->count <= SHOWN)
+        faults->text = arena_text(faults->arena, "%s\n  %s", faults->text, text);
+    if (faults->count == SHOWN + 1)
+        faults->text = arena_text(faults->arena, "%s\n  ...", faults->text);
 }
 
 static void compare_slot(Faults *faults, const SafeFile *file, const Slot *slot) {
@@ -218,7 +240,8 @@ static bool compare_file(const SafeFile *file, const Slots *slots, const char *p
     for (int i = 0; i < slots->count; i++) compare_slot(&faults, file, &slots->slot[i]);
     for (int i = 0; i < file->count; i++)
         if (!is_slot(slots, file->tensor[i].name))
-            add_fault(&faults, arena_text(slots->arena, "%s is not of this net", file->tensor[i].name));
+            add_fault(&faults,
+                      arena_text(slots->arena, "%s is not of this net", file->tensor[i].name));
     if (!faults.count) return true;
     return error_set(error, ERROR_INPUT, "%s: %d tensor%s do%s not fit the net it carries:%s", path,
                      faults.count, faults.count == 1 ? "" : "s", faults.count == 1 ? "es" : "",
@@ -233,9 +256,10 @@ static bool fill_slots(const SafeFile *file, const Slots *slots, const char *pat
         size_t count = shape_count(&slot->shape);
         for (size_t k = 0; slot->sound && k < count; k++)
             if (!slot->sound(slot, k))
-                return error_set(error, ERROR_INPUT, "%s: %s: element %zu has a value that cannot be there%s",
-                                 path, slot->name, k,
-                                 slot->dtype == DTYPE_F32 ? " (NaN, infinite or out of range)" : "");
+                return error_set(
+                    error, ERROR_INPUT, "%s: %s: element %zu has a value that cannot be there%s",
+                    path, slot->name, k,
+                    slot->dtype == DTYPE_F32 ? " (NaN, infinite or out of range)" : "");
     }
     return true;
 }
@@ -252,11 +276,12 @@ static bool settle(const Model *model, const Slots *slots, const char *path, Err
         const QParams *q = &quantizer->q;
         if (q->zero_point[0] < q->qmin || q->zero_point[0] > q->qmax)
             return error_set(error, ERROR_INPUT,
-                             "%s: %s.activation_post_process.zero_point is %d, outside of %d to %d", path,
-                             quantizer->name, q->zero_point[0], q->qmin, q->qmax);
+                             "%s: %s.activation_post_process.zero_point is %d, outside of %d to %d",
+                             path, quantizer->name, q->zero_point[0], q->qmin, q->qmax);
         const Observer *seen = &quantizer->seen;
         if (seen->min > seen->max || seen->average_min > seen->average_max)
-            return error_set(error, ERROR_INPUT, "%s: %s.activation_post_process: a range from %g to %g", path,
+            return error_set(error, ERROR_INPUT,
+                             "%s: %s.activation_post_process: a range from %g to %g", path,
                              quantizer->name, (double)seen->min, (double)seen->max);
         quantizer->method = model->stage == STAGE_QAT ? method_find("moving-average")
                             : quantizer->spec.method  ? quantizer->spec.method
@@ -279,7 +304,8 @@ static bool read_stage(const SafeFile *file, const char *path, Stage *stage, Err
     const char *name = metadata(file, "stair.stage", path, error);
     if (!format || !name) return false;
     if (strcmp(format, FORMAT) != 0)
-        return error_set(error, ERROR_INPUT, "%s: format '%.20s', this stair reads " FORMAT, path, format);
+        return error_set(error, ERROR_INPUT, "%s: format '%.20s', this stair reads " FORMAT, path,
+                         format);
     for (int i = 0; i < STAGE_COUNT; i++)
         if (strcmp(name, stage_name((Stage)i)) == 0) {
             *stage = (Stage)i;
@@ -317,23 +343,27 @@ static bool read_input(Model *model, const SafeFile *file, const char *path, Err
              read_float(json_array_get(std, (size_t)c), &model->pixels.std[c]) &&
              model->pixels.std[c] > 0 && pixels_finite(&model->pixels, c);
     json_decref(json);
-    return ok || error_set(error, ERROR_INPUT, "%s: stair.input: expected mean and std > 0 of %d channels",
-                           path, model->pixels.channels);
+    return ok || error_set(error, ERROR_INPUT,
+                           "%s: stair.input: expected mean and std > 0 of %d channels", path,
+                           model->pixels.channels);
 }
 
 /* Ranges that came from elsewhere have no histograms. */
 static bool has_histograms(const Model *model, const SafeFile *file) {
     const char *first = model->quant->quantizer[0]->name;
-    return safetensors_find(file, arena_text(model->arena, "%s.activation_post_process.histogram", first)) != NULL;
+    return safetensors_find(file, arena_text(model->arena, "%s.activation_post_process.histogram",
+                                             first)) != NULL;
 }
 
-static bool read_quant(Model *model, const SafeFile *file, Stage stage, const char *path, Error *error) {
+static bool read_quant(Model *model, const SafeFile *file, Stage stage, const char *path,
+                       Error *error) {
     const char *text = metadata(file, "stair.quant", path, error);
     json_t *json = text ? parse_json(text, "stair.quant", path, error) : NULL;
     if (!json) return false;
     QuantConfig config;
     Error reason = {0};
-    bool ok = quant_config_from_json(json, &config, &reason) && model_quantize(model, &config, &reason);
+    bool ok =
+        quant_config_from_json(json, &config, &reason) && model_quantize(model, &config, &reason);
     json_decref(json);
     if (!ok) return error_set(error, ERROR_INPUT, "%s: %.500s", path, reason.message);
     model->stage = stage;
@@ -341,12 +371,14 @@ static bool read_quant(Model *model, const SafeFile *file, Stage stage, const ch
     if (stage == STAGE_QAT) quant_learn(model->quant, config.learn);
     if (stage == STAGE_CALIBRATED && has_histograms(model, file)) quant_collect(model->quant);
     if (stage != STAGE_FROZEN) return true;
-    if (!quant_integral(model->quant, &reason)) return error_set(error, ERROR_INPUT, "%s: %.500s", path, reason.message);
+    if (!quant_integral(model->quant, &reason))
+        return error_set(error, ERROR_INPUT, "%s: %.500s", path, reason.message);
     quant_blank(model->quant);
     return true;
 }
 
-static bool read_model(Model *model, const SafeFile *file, Stage stage, const char *path, Error *error) {
+static bool read_model(Model *model, const SafeFile *file, Stage stage, const char *path,
+                       Error *error) {
     if (!read_input(model, file, path, error)) return false;
     if (stage != STAGE_FLOAT && !read_quant(model, file, stage, path, error)) return false;
     const char *training = safetensors_meta(file, "stair.training");
@@ -370,7 +402,8 @@ Model *model_load(const char *path, Error *error) {
     const SafeFile *file = safetensors_read(arena, path, error);
     Stage stage = STAGE_FLOAT;
     const char *net = NULL;
-    if (file && read_stage(file, path, &stage, error)) net = metadata(file, "stair.net", path, error);
+    if (file && read_stage(file, path, &stage, error))
+        net = metadata(file, "stair.net", path, error);
     Graph *graph = NULL;
     if (net) {
         const char *source = arena_text(arena, "%s: stair.net", path);

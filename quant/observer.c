@@ -6,11 +6,13 @@
 
 Histogram *histogram_new(Arena *arena) {
     Histogram *histogram = arena_zeros(arena, sizeof *histogram);
-    histogram->width = 0x1p-100f; /* doubling reaches any value's size in a few hundred cheap steps */
+    histogram->width =
+        0x1p-100f; /* doubling reaches any value's size in a few hundred cheap steps */
     return histogram;
 }
 
-/* Bins j = 0, 1, ... to the right of zero and -1, -2, ... to the left: both sides fold by floor(j / 2). */
+/* Bins j = 0, 1, ... to the right of zero and -1, -2, ... to the left: both sides fold by floor(j /
+ * 2). */
 static void histogram_double(Histogram *h) {
     int64_t *right = h->count + HISTOGRAM_HALF, *left = h->count + HISTOGRAM_HALF - 1;
     for (int j = 0; j < HISTOGRAM_HALF; j++) {

@@ -1,6 +1,6 @@
-/* Observer: sees the floats of one value, batch after batch, and remembers what every method of choosing a range could
- * want: extremes, averaged extremes, and a histogram. It does not choose; quant/method.h does, later, as often as one
- * likes, without the data. */
+/* Observer: sees the floats of one value, batch after batch, and remembers what every method of
+ * choosing a range could want: extremes, averaged extremes, and a histogram. It does not choose;
+ * quant/method.h does, later, as often as one likes, without the data. */
 #pragma once
 
 #include <stdbool.h>
@@ -11,9 +11,10 @@
 
 enum { HISTOGRAM_HALF = 2048, HISTOGRAM_BINS = 2 * HISTOGRAM_HALF };
 
-/* Counts by value: bin i holds (i - HALF) width <= x < (i + 1 - HALF) width. Zeros, of which a relu makes many and
- * which every grid represents exactly, are counted apart. The width is a power of two and doubles when a value does
- * not fit: neighbours are then added, so that nothing is lost and no order of batches matters. */
+/* Counts by value: bin i holds (i - HALF) width <= x < (i + 1 - HALF) width. Zeros, of which a relu
+ * makes many and which every grid represents exactly, are counted apart. The width is a power of
+ * two and doubles when a value does not fit: neighbours are then added, so that nothing is lost and
+ * no order of batches matters. */
 typedef struct Histogram {
     float width;
     int64_t zeros;

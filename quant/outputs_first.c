@@ -44,7 +44,8 @@ Tensor *op_layer_order(Tape *tape, Tensor *v, const Node *node) {
     Tensor *w = tape_tensor(tape, node_tensor(node, "weight")->shape);
     const float *from = v->data;
     for (int o = 0; o < layout->outputs; o++)
-        for (int k = 0; k < layout->runs * layout->run; k++) w->data[weight_index(layout, o, k)] = *from++;
+        for (int k = 0; k < layout->runs * layout->run; k++)
+            w->data[weight_index(layout, o, k)] = *from++;
     tape_record(tape, &layer_order_op, w, 1, (Tensor *[]){v}, layout);
     return w;
 }

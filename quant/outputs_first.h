@@ -1,6 +1,7 @@
-/* Weights in the order in which quant/ works: those of one output together, v[outputs, depth]. Scales per channel, the
- * folding of batch normalisation, ranges and proofs then know one axis, the first, whatever layout a layer has
- * (Layer.layout). Where the layer's own is so already, both ops return their argument. */
+/* Weights in the order in which quant/ works: those of one output together, v[outputs, depth].
+ * Scales per channel, the folding of batch normalisation, ranges and proofs then know one axis, the
+ * first, whatever layout a layer has (Layer.layout). Where the layer's own is so already, both ops
+ * return their argument. */
 #pragma once
 
 #include "autograd/op.h"

@@ -82,8 +82,8 @@ static void last_uses(const Program *program, int last[]) {
     last[program->output] = program->instrs;
 }
 
-/* Gives each value the lowest offset where no value lies that lives while it does. Values come in the order of their
- * instructions: value v is made by instruction v. */
+/* Gives each value the lowest offset where no value lies that lives while it does. Values come in
+ * the order of their instructions: value v is made by instruction v. */
 static void plan_memory(Program *program) {
     int last[GRAPH_MAX_NODES];
     last_uses(program, last);
@@ -139,13 +139,16 @@ void program_free(Program *program) {
 /* --- running --- */
 
 enum { LINE = 64 };
-static size_t round_up(size_t bytes) { return (bytes + LINE - 1) / LINE * LINE; }
+static size_t round_up(size_t bytes) {
+    return (bytes + LINE - 1) / LINE * LINE;
+}
 
 size_t program_scratch(const Program *program, int samples) {
     return round_up(size_mul((size_t)samples, program->bytes_per_sample)) + program->scratch;
 }
 
-static void dequantize_output(const Value *value, int samples, const uint8_t *bytes, float *outputs) {
+static void dequantize_output(const Value *value, int samples, const uint8_t *bytes,
+                              float *outputs) {
     size_t channels = (size_t)value->channels, positions = (size_t)value->positions;
     for (int n = 0; n < samples; n++)
         for (size_t c = 0; c < channels; c++)
@@ -178,8 +181,8 @@ void program_run(const Program *program, int samples, const uint8_t *pixels, flo
 /* --- listing --- */
 
 char *program_text(const Program *program, Arena *arena) {
-    char *text = arena_text(arena, "%-10s %-14s %-12s %-14s %-12s %5s  %s\n", "node", "instruction", "reads",
-                            "result", "scale", "zero", "constants");
+    char *text = arena_text(arena, "%-10s %-14s %-12s %-14s %-12s %5s  %s\n", "node", "instruction",
+                            "reads", "result", "scale", "zero", "constants");
     for (int i = 0; i < program->instrs; i++) {
         const Instr *instr = &program->instr[i];
         const Value *out = &program->value[instr->out];
@@ -195,4 +198,6 @@ char *program_text(const Program *program, Arena *arena) {
     return text;
 }
 
-size_t program_bytes(const Program *program) { return arena_used(program->arena); }
+size_t program_bytes(const Program *program) {
+    return arena_used(program->arena);
+}

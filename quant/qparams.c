@@ -43,8 +43,8 @@ void qparams_set_range(QParams *q, int c, bool symmetric, float lo_value, float 
     q->zero_point[c] = (int32_t)fmin(fmax(zero, q->qmin), q->qmax);
 }
 
-bool tensor_quant(const float *x, size_t count, float amax, int bits, bool is_unsigned, float *codes,
-                  float *scale, Error *error) {
+bool tensor_quant(const float *x, size_t count, float amax, int bits, bool is_unsigned,
+                  float *codes, float *scale, Error *error) {
     float bound = (float)((1 << (bits - 1 + is_unsigned)) - 1);
     if (!(amax >= 0 && amax <= FLT_MAX))
         return error_set(error, ERROR_INPUT, "amax %g is negative or not finite", (double)amax);

@@ -33,7 +33,8 @@ void quantizer_track(Quantizer *quantizer) {
     float hi = dequantize(q, 0, q->qmax) / times, lo = dequantize(q, 0, q->qmin) / times;
     quantizer->method = method_find("moving-average");
     quantizer->seen.histogram = NULL;
-    quantizer->seen.average_min = lo > -hi || !quantizer->spec.symmetric ? lo : -hi; /* full_range has a code more */
+    quantizer->seen.average_min =
+        lo > -hi || !quantizer->spec.symmetric ? lo : -hi; /* full_range has a code more */
     quantizer->seen.average_max = hi;
 }
 
@@ -49,6 +50,7 @@ Tensor *quantizer_pass(Quantizer *quantizer, const Run *run, Tensor *x, Ste ste)
     if (!quantizer->faking || quantizer->bypassed) return x;
     if (!quantizer->learned) return op_fakequant(run->tape, x, &quantizer->q, ste);
     const Learn *learn = quantizer->learn;
-    return op_fakequant_learned(run->tape, x, &quantizer->q, learn->clips ? STE_CLIP : ste, quantizer->learned,
-                                &learn->gradient, x->count / (size_t)x->shape.dim[0]);
+    return op_fakequant_learned(run->tape, x, &quantizer->q, learn->clips ? STE_CLIP : ste,
+                                quantizer->learned, &learn->gradient,
+                                x->count / (size_t)x->shape.dim[0]);
 }

@@ -1,5 +1,6 @@
-/* Quantizer: what quantizes one value (an edge of the graph): an observer that sees its range, the scale and zero
- * point that follow, and two switches. Nodes whose values share codes share the pointer. */
+/* Quantizer: what quantizes one value (an edge of the graph): an observer that sees its range, the
+ * scale and zero point that follow, and two switches. Nodes whose values share codes share the
+ * pointer. */
 #pragma once
 
 #include "nn/layer.h"
@@ -29,17 +30,19 @@ Quantizer *quantizer_new(Arena *arena, const char *name, const QuantSpec *spec);
 /* Fixes the grid to the steps of 2^-bits in [0, 1): S = 2^-bits, Z = qmin. */
 void quantizer_fix(Quantizer *quantizer);
 
-/* A batch passes: observed, then rounded, as the switches say. A NaN or infinity is an error in run->error. */
+/* A batch passes: observed, then rounded, as the switches say. A NaN or infinity is an error in
+ * run->error. */
 Tensor *quantizer_pass(Quantizer *quantizer, const Run *run, Tensor *x, Ste ste);
 
-/* Scale and zero point from the range that the method chooses of what was seen (at least one batch), as the spec
- * has it. A fixed grid stays as it is. */
+/* Scale and zero point from the range that the method chooses of what was seen (at least one
+ * batch), as the spec has it. A fixed grid stays as it is. */
 void quantizer_update(Quantizer *quantizer);
 
 /* From the present range on, moving averages follow the values (N9); a fixed amax stays. */
 void quantizer_track(Quantizer *quantizer);
 
-/* The same grid in bytes, as the integer kernels hold codes: u = q - qmin, so that codes begin at 0. */
+/* The same grid in bytes, as the integer kernels hold codes: u = q - qmin, so that codes begin at
+ * 0. */
 static inline int32_t quantizer_zero(const Quantizer *quantizer) {
     return quantizer->q.zero_point[0] - quantizer->q.qmin;
 }

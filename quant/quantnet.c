@@ -12,7 +12,8 @@ static const Rule float_rule = {.name = "float", .owns_range = true};
 
 /* The value of a chain before it is rounded. */
 static Tensor *value_of(const Run *run, const QNode *q, Tensor *const in[]) {
-    Tensor *y = q->rule->simulate ? q->rule->simulate(run, q, in) : q->node->layer->forward(run, q->node, in);
+    Tensor *y = q->rule->simulate ? q->rule->simulate(run, q, in)
+                                  : q->node->layer->forward(run, q->node, in);
     return q->relu ? q->relu->layer->forward(run, q->relu, &y) : y;
 }
 
@@ -26,9 +27,11 @@ static Tensor *forward_simulate(const Run *run, const Node *node, Tensor *const 
 static Tensor *forward_exact(const Run *run, const Node *node, Tensor *const in[]) {
     const QNode *q = node->quant;
     if (q->into) return in[0];
-    if (node->inputs == 0 && !floats_finite(in[0]->data, in[0]->count)) { /* later values cannot be */
+    if (node->inputs == 0 &&
+        !floats_finite(in[0]->data, in[0]->count)) { /* later values cannot be */
         error_set(run->error, ERROR_INPUT, "%s: a value is NaN or infinite", node->name);
-        return tensor_zeros(run->tape->arena, in[0]->shape); /* NaN is no integer: the walk ends on codes */
+        return tensor_zeros(run->tape->arena,
+                            in[0]->shape); /* NaN is no integer: the walk ends on codes */
     }
     if (q->simulated) { /* nothing is observed: evaluation changes no range */
         Tensor *y = value_of(run, q, in);
@@ -42,7 +45,9 @@ static void set_forward(QuantNet *net,
     for (int i = 0; i < net->graph->nodes; i++) net->graph->node[i].forward = forward;
 }
 
-void quant_simulate(QuantNet *net) { set_forward(net, forward_simulate); }
+void quant_simulate(QuantNet *net) {
+    set_forward(net, forward_simulate);
+}
 
 void quant_exact(QuantNet *net) {
     CHECK(net->integers, "%s: exact evaluation before quant_freeze", net->graph->name);
@@ -56,9 +61,9 @@ static bool has_rule(const Node *node, const char *rule) {
     return node && node->layer->rule && strcmp(node->layer->rule, rule) == 0;
 }
 
-/* Joins what follows node i to it: a batchnorm behind a weighted layer, then a relu behind any layer that owns its
- * range. A batchnorm that nothing has joined stands for itself. The chain's quantizer sees the value behind its last
- * node. */
+/* Joins what follows node i to it: a batchnorm behind a weighted layer, then a relu behind any
+ * layer that owns its range. A batchnorm that nothing has joined stands for itself. The chain's
+ * quantizer sees the value behind its last node. */
 static void absorb_chain(QuantNet *net, int i) {
     Graph *graph = net->graph;
     QNode *q = &net->node[i];
@@ -111,14 +116,17 @@ static void attach_quantizers(QuantNet *net, const NodeConfig *config) {
 static bool check_word(const LayerConfig *word, const QNode *q, Error *error) {
     const char *name = q->node->name, *kind = q->node->layer->name;
     if (q->into)
-        return error_set(error, ERROR_INPUT, "%s: it is a part of %s: configure that", name, q->into->name);
+        return error_set(error, ERROR_INPUT, "%s: it is a part of %s: configure that", name,
+                         q->into->name);
     if (!q->rule->owns_range && !has_rule(q->node, "fold"))
         return error_set(error, ERROR_INPUT,
-                         "%s: %s layers pass on the codes of their input and have none of their own: configure the "
+                         "%s: %s layers pass on the codes of their input and have none of their "
+                         "own: configure the "
                          "layer before",
                          name, kind);
     if (word->weight.given && !has_rule(q->node, "weighted"))
-        return error_set(error, ERROR_INPUT, "%s: %s layers have no weights to quantize", name, kind);
+        return error_set(error, ERROR_INPUT, "%s: %s layers have no weights to quantize", name,
+                         kind);
     return true;
 }
 
@@ -141,15 +149,16 @@ static bool configure(QuantNet *net, NodeConfig of[], Error *error) {
     if (!check_words(net, error)) return false;
     for (int i = 0; i < net->graph->nodes; i++) {
         QNode *q = &net->node[i];
-        if (!quant_config_resolve(&net->config, q->node, is_edge(net, q), &of[i], error)) return false;
+        if (!quant_config_resolve(&net->config, q->node, is_edge(net, q), &of[i], error))
+            return false;
         q->weight = of[i].weight;
         q->is_float = of[i].is_float;
         if (q->is_float && has_rule(q->node, "fold")) q->rule = &float_rule;
         if (q->into || q->is_float) continue;
         if (q->rule == &float_rule)
             return error_set(error, ERROR_INPUT,
-                             "%s: a %s cannot be quantized, only left float by the configuration", q->node->name,
-                             q->node->layer->name);
+                             "%s: a %s cannot be quantized, only left float by the configuration",
+                             q->node->name, q->node->layer->name);
         if (q->rule->check && !q->rule->check(q, error)) return false;
     }
     return true;
@@ -161,9 +170,8 @@ QuantNet *quant_prepare(Graph *graph, const QuantConfig *config, Error *error) {
     net->config = *config;
     for (int i = 0; i < graph->nodes; i++) {
         Node *node = &graph->node[i];
-        net->node[i] = (QNode){.rule = rule_find(node->layer->rule),
-                               .node = node,
-                               .config = &net->config};
+        net->node[i] =
+            (QNode){.rule = rule_find(node->layer->rule), .node = node, .config = &net->config};
         if (!net->node[i].rule) net->node[i].rule = &float_rule;
     }
     for (int i = 0; i < graph->nodes; i++)
@@ -206,11 +214,16 @@ bool quant_select(QuantNet *net, const Method *method, double percentile, Error 
         const QuantSpec *spec = &quantizer->spec;
         quantizer->method = spec->method ? spec->method : method;
         quantizer->percentile = percentile;
-        if (!quantizer->seen.batches || (quantizer->method->from_histogram && !quantizer->seen.histogram))
-            return error_set(error, ERROR_INPUT, "%s: its quantizer has seen no data", quantizer->name);
+        if (!quantizer->seen.batches ||
+            (quantizer->method->from_histogram && !quantizer->seen.histogram))
+            return error_set(error, ERROR_INPUT, "%s: its quantizer has seen no data",
+                             quantizer->name);
         if (spec->symmetric && !spec->is_signed && quantizer->seen.min < 0)
-            return error_set(error, ERROR_INPUT, "%s: it is to have unsigned codes without a zero point, but has values "
-                                                 "down to %g", quantizer->name, (double)quantizer->seen.min);
+            return error_set(
+                error, ERROR_INPUT,
+                "%s: it is to have unsigned codes without a zero point, but has values "
+                "down to %g",
+                quantizer->name, (double)quantizer->seen.min);
         quantizer_update(quantizer);
     }
     net->config.method = method;
@@ -327,7 +340,8 @@ bool quant_complete(QuantNet *net, Error *error) {
     if (!all_ready(net, error)) return false;
     for (int i = 0; i < net->graph->nodes; i++) {
         QNode *q = &net->node[i];
-        bool (*rest)(QNode *, Arena *, Error *) = q->rule->complete ? q->rule->complete : q->rule->freeze;
+        bool (*rest)(QNode *, Arena *, Error *) =
+            q->rule->complete ? q->rule->complete : q->rule->freeze;
         if (!q->into && rest && !rest(q, net->integers, error)) return false;
     }
     return true;

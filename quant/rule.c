@@ -29,7 +29,8 @@ Bounds rule_bounds(const QNode *q) {
     if (!q->relu) return (Bounds){0, quantizer_top(q->out)};
     const float *clamp = q->relu->layer->clamp;
     const QParams *grid = &q->out->q;
-    return (Bounds){quantize(grid, 0, clamp[0]) - grid->qmin, quantize(grid, 0, clamp[1]) - grid->qmin};
+    return (Bounds){quantize(grid, 0, clamp[0]) - grid->qmin,
+                    quantize(grid, 0, clamp[1]) - grid->qmin};
 }
 
 typedef struct Codes {
@@ -38,7 +39,8 @@ typedef struct Codes {
     float scale;
 } Codes;
 
-/* x = S n was rounded once, x / S is n within n 2^-23: for |n| < 2^21 the nearest whole number is n. */
+/* x = S n was rounded once, x / S is n within n 2^-23: for |n| < 2^21 the nearest whole number is
+ * n. */
 static void code_elements(const void *context, size_t begin, size_t end) {
     const Codes *c = context;
     for (size_t i = begin; i < end; i++) c->code[i] = round_half_even(c->x[i] / c->scale);

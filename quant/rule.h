@@ -1,12 +1,13 @@
-/* Rule: how one class of layers behaves under quantization. A layer's row names its rule; everything that quant/
- * does with a node goes through the rule's functions.
+/* Rule: how one class of layers behaves under quantization. A layer's row names its rule;
+ * everything that quant/ does with a node goes through the rule's functions.
  *
- *   simulate  while calibrating and fine-tuning: float arithmetic, differentiable, weights rounded to their grid
- *   freeze    derives the integer constants, once: weights, biases, multipliers, tables
- *   exact     evaluation (N11): the same integers as the program, carried by floats; values in and out lie on
- *             their grids, r = S (q - Z)
+ *   simulate  while calibrating and fine-tuning: float arithmetic, differentiable, weights rounded
+ * to their grid freeze    derives the integer constants, once: weights, biases, multipliers, tables
+ *   exact     evaluation (N11): the same integers as the program, carried by floats; values in and
+ * out lie on their grids, r = S (q - Z)
  *
- * To add a rule: quant/rules/NAME.c with `const Rule NAME_rule` and the line RULE(NAME) in quant/rules.def. */
+ * To add a rule: quant/rules/NAME.c with `const Rule NAME_rule` and the line RULE(NAME) in
+ * quant/rules.def. */
 #pragma once
 
 #include "nn/graph.h"
@@ -33,11 +34,12 @@ typedef struct Rule {
     bool (*check)(const QNode *q, Error *error);
     /* The value before its quantizer; NULL: the layer's own forward. */
     Tensor *(*simulate)(const Run *run, const QNode *q, Tensor *const in[]);
-    /* Makes q->integers in `arena` from the quantizers and the present weights; NULL: there are none. On a net that
-     * integers cannot hold: why, naming the node, in *error (ERROR_INPUT). */
+    /* Makes q->integers in `arena` from the quantizers and the present weights; NULL: there are
+     * none. On a net that integers cannot hold: why, naming the node, in *error (ERROR_INPUT). */
     bool (*freeze)(QNode *q, Arena *arena, Error *error);
-    /* For frozen files, NULL where there is nothing but what freeze derives from ranges: integers of the right sizes,
-     * not filled; which arrays they are; and, once they are filled, the rest and the proofs of freeze. */
+    /* For frozen files, NULL where there is nothing but what freeze derives from ranges: integers
+     * of the right sizes, not filled; which arrays they are; and, once they are filled, the rest
+     * and the proofs of freeze. */
     void (*blank)(QNode *q, Arena *arena);
     int (*arrays)(const QNode *q, IntegerArray array[RULE_ARRAYS]);
     bool (*complete)(QNode *q, Arena *arena, Error *error);
@@ -51,20 +53,22 @@ struct QNode {
     const QuantConfig *config;
     const Node *from[LAYER_MAX_INPUTS]; /* the nodes whose values it reads */
     Quantizer *in[LAYER_MAX_INPUTS];    /* of each of these values */
-    Quantizer *out;               /* of the value; after absorbed nodes, if there are any */
-    const Node *into;             /* not NULL: absorbed by that node, passes its value through */
-    const Node *batchnorm, *relu; /* what this node absorbed; NULL: nothing. A batchnorm alone: itself */
-    QuantSpec weight;             /* "weighted" rule: how its weights are quantized */
-    bool is_float;                /* stays float: neither weights nor, for its own sake, the value are rounded */
-    bool simulated;               /* evaluated by simulation: it is float or has a grid too fine for integers */
-    Tensor *weight_scale;         /* their scales as a parameter; NULL: they follow from the weights (N9) */
-    void *integers;               /* what freeze made; the rule knows its type */
+    Quantizer *out;                     /* of the value; after absorbed nodes, if there are any */
+    const Node *into; /* not NULL: absorbed by that node, passes its value through */
+    const Node *batchnorm,
+        *relu;        /* what this node absorbed; NULL: nothing. A batchnorm alone: itself */
+    QuantSpec weight; /* "weighted" rule: how its weights are quantized */
+    bool is_float;  /* stays float: neither weights nor, for its own sake, the value are rounded */
+    bool simulated; /* evaluated by simulation: it is float or has a grid too fine for integers */
+    Tensor *weight_scale; /* their scales as a parameter; NULL: they follow from the weights (N9) */
+    void *integers;       /* what freeze made; the rule knows its type */
 };
 
 extern const Rule *const rule_list[]; /* ends with NULL */
 const Rule *rule_find(const char *name);
 
-/* The result of the layer's forward rounded to the output grid: exact() of rules that compute in float. */
+/* The result of the layer's forward rounded to the output grid: exact() of rules that compute in
+ * float. */
 Tensor *rule_round(const Run *run, const QNode *q, Tensor *y);
 
 /* x[i] as whole numbers q - Z of the grid; owned by the tape. */

@@ -139,7 +139,8 @@ static void batchnorm(const QNode *q, const Image *x, int64_t *y) {
         double scale = (double)w->grid.scale[w->grid.channels == 1 ? 0 : c];
         double m = scale_of(q->in[0]) * scale / scale_of(q->out);
         for (int p = 0; p < x->height * x->width; p++)
-            *y++ = requantized(q, at(x, c, p / x->width, p % x->width) * w->weight[c] + w->bias[c], m);
+            *y++ =
+                requantized(q, at(x, c, p / x->width, p % x->width) * w->weight[c] + w->bias[c], m);
     }
 }
 

@@ -275,8 +275,10 @@ void must_verify(const char *file) {
     must("verify %s --data data --json", file);
     json_t *json = printed_json(), *layer;
     assert_keys(json, "images codes mismatched_codes max_difference argmax_differs layers");
-    assert_true(member_number(json, "images") == 64 && member_number(json, "mismatched_codes") == 0);
-    assert_true(member_number(json, "max_difference") == 0 && member_number(json, "argmax_differs") == 0);
+    assert_true(member_number(json, "images") == 64 &&
+                member_number(json, "mismatched_codes") == 0);
+    assert_true(member_number(json, "max_difference") == 0 &&
+                member_number(json, "argmax_differs") == 0);
     double codes = 0;
     size_t i;
     json_array_foreach(json_object_get(json, "layers"), i, layer) {

@@ -1,5 +1,5 @@
-/* The program misused: wrong words, wrong outputs, wrong surroundings. Every failure has its exit status, one line that
- * names what is at fault, and leaves no file behind or changed. */
+/* The program misused: wrong words, wrong outputs, wrong surroundings. Every failure has its exit
+ * status, one line that names what is at fault, and leaves no file behind or changed. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -16,7 +16,6 @@
 #include "quant/model.h"
 #include "tests/program.h"
 #include "tests/scratch.h"
-
 
 /* One file of each stage, and the data they were made with. */
 static int setup(void **state) {

@@ -1,5 +1,6 @@
-/* Convolutions of all ranks, transposed ones too, as layers: whole nets against PyTorch (tests/golden/
- * make_convs_all.py), their sizes and refusals, and which weights belong to which output channel. */
+/* Convolutions of all ranks, transposed ones too, as layers: whole nets against PyTorch
+ * (tests/golden/ make_convs_all.py), their sizes and refusals, and which weights belong to which
+ * output channel. */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -18,9 +19,10 @@
 #include "quant/quantnet.h"
 #include "tests/reference.h"
 
-/* The file's numbers were computed in double. Ours pass through up to five layers of sums of some 50 float32
- * products, each off by 2^-24 = 6e-8 of a value of order 1 to 10, and through divisions by the deviations of batches
- * of a few dozen values: 50 * 6e-8 * 10 = 3e-5 at worst. What is seen is below 4e-6. */
+/* The file's numbers were computed in double. Ours pass through up to five layers of sums of some
+ * 50 float32 products, each off by 2^-24 = 6e-8 of a value of order 1 to 10, and through divisions
+ * by the deviations of batches of a few dozen values: 50 * 6e-8 * 10 = 3e-5 at worst. What is seen
+ * is below 4e-6. */
 static const double ABSOLUTE = 2e-5, RELATIVE = 2e-5;
 
 static Graph *parse(const char *text) {
@@ -40,7 +42,8 @@ typedef struct Golden {
 } Golden;
 
 static Tensor *stored(const Golden *g, const char *part) {
-    const SafeTensor *tensor = safetensors_find(g->file, arena_text(g->arena, "%s/%s", g->net, part));
+    const SafeTensor *tensor =
+        safetensors_find(g->file, arena_text(g->arena, "%s/%s", g->net, part));
     if (!tensor) return NULL;
     Shape shape = {.rank = tensor->rank};
     for (int i = 0; i < shape.rank; i++) shape.dim[i] = (int)tensor->dim[i];
@@ -98,7 +101,8 @@ static void test_nets_match_pytorch(void **state) {
     Tensor *ones = tensor_new(g.arena, SHAPE(1, (int)y->count));
     for (size_t i = 0; i < ones->count; i++) ones->data[i] = 1;
     Tensor *products = op_mul(tape, y, tensor_copy(g.arena, y->shape, weights->data));
-    tape_backward(tape, op_linear(tape, op_reshape(tape, products, SHAPE(1, (int)y->count)), ones, NULL));
+    tape_backward(tape,
+                  op_linear(tape, op_reshape(tape, products, SHAPE(1, (int)y->count)), ones, NULL));
     compare(&g, "grad.x", x->grad, x->count);
     for (int i = 0; i < g.graph->nodes; i++)
         for (int p = 0; p < g.graph->node[i].params; p++) {
@@ -113,13 +117,15 @@ static void test_nets_match_pytorch(void **state) {
     golden_free(&g);
 }
 
-/* The channel of a transposed weight is its second dimension: folded along any other, this fails. */
+/* The channel of a transposed weight is its second dimension: folded along any other, this fails.
+ */
 static void test_fold_matches_pytorch(void **state) {
     Golden g = golden(*state);
     const Node *t1 = graph_find(g.graph, "t1"), *b1 = graph_find(g.graph, "b1");
     Tape *tape = tape_new(false);
     Tensor *v = op_fold_weight(tape, op_outputs_first(tape, node_tensor(t1, "weight"), t1), b1);
-    const Tensor *w = op_layer_order(tape, v, t1), *c = op_fold_bias(tape, node_tensor(t1, "bias"), b1);
+    const Tensor *w = op_layer_order(tape, v, t1),
+                 *c = op_fold_bias(tape, node_tensor(t1, "bias"), b1);
     compare(&g, "fused.weight", w->data, w->count);
     compare(&g, "fused.bias", c->data, c->count);
     tape_free(tape);
@@ -144,8 +150,10 @@ static void test_transposed_channels(void **state) {
         tape_reset(tape);
         int groups = random_between(&rng, 1, 4), rank = random_between(&rng, 1, 3);
         char text[256];
-        snprintf(text, sizeof text, "x = input shape=%dx%s\nt = conv_transpose%dd x out=%d kernel=%d groups=%d",
-                 groups * random_between(&rng, 1, 3), (const char *[]){"5", "4x3", "2x3x2"}[rank - 1], rank,
+        snprintf(text, sizeof text,
+                 "x = input shape=%dx%s\nt = conv_transpose%dd x out=%d kernel=%d groups=%d",
+                 groups * random_between(&rng, 1, 3),
+                 (const char *[]){"5", "4x3", "2x3x2"}[rank - 1], rank,
                  groups * random_between(&rng, 1, 3), random_between(&rng, 1, 3), groups);
         Graph *graph = parse(text);
         const Node *t = graph_output(graph);
@@ -175,7 +183,8 @@ static void test_transposed_channels(void **state) {
         fill_integers(&rng, tensor_grad(tape->arena, back), back->count);
         entry = &tape->entries[tape->count - 1];
         entry->op->backward(entry);
-        const Tensor *wanted = op_outputs_first(tape, &(Tensor){w->shape, w->count, back->grad, NULL, false}, t);
+        const Tensor *wanted =
+            op_outputs_first(tape, &(Tensor){w->shape, w->count, back->grad, NULL, false}, t);
         assert_same("gradient of the way back", g, wanted->data, v->count);
         graph_free(graph);
     }
@@ -207,7 +216,8 @@ static void test_simulation_is_the_float_net(void **state) {
         for (int p = 0; p < g.graph->node[i].params; p++) {
             const float *a = grad[0][i][p], *b = grad[1][i][p];
             for (size_t k = 0; a && k < g.graph->node[i].param[p].tensor->count; k++)
-                if (!(fabs((double)a[k] - (double)b[k]) <= ABSOLUTE + RELATIVE * fabs((double)a[k])))
+                if (!(fabs((double)a[k] - (double)b[k]) <=
+                      ABSOLUTE + RELATIVE * fabs((double)a[k])))
                     fail_msg("%s.%s[%zu]: %g, folded %g", g.graph->node[i].name,
                              g.graph->node[i].param[p].name, k, (double)a[k], (double)b[k]);
         }
@@ -217,11 +227,13 @@ static void test_simulation_is_the_float_net(void **state) {
 
 /* --- threads --- */
 
-/* Results and gradients of a transposed convolution over several chunks of samples, one after the other. */
+/* Results and gradients of a transposed convolution over several chunks of samples, one after the
+ * other. */
 static size_t run_step(float *results) {
     Tape *tape = tape_new(true);
     Rng rng = rng_stream(5, RNG_TEST, 0);
-    ConvTransposeSpec spec = {.window = window_identity(), .output_padding = {0, 1, 0}, .groups = 2};
+    ConvTransposeSpec spec = {
+        .window = window_identity(), .output_padding = {0, 1, 0}, .groups = 2};
     spec.window.kernel[1] = 3, spec.window.kernel[2] = 2, spec.window.stride[1] = 2;
     Tensor *in[3] = {sample_leaf(tape->arena, &rng, SHAPE(5 * CHUNK + 3, 4, 9, 8), 1),
                      sample_leaf(tape->arena, &rng, SHAPE(4, 3, 3, 2), 1),
@@ -262,9 +274,11 @@ static void test_sizes(void **state) {
     } nets[] = {
         {"1x784", "conv1d x out=3 kernel=5 stride=2", "3x390", "3x1x5"},
         {"4x3x5x6", "conv3d x out=6 kernel=2x3x4 groups=2", "6x2x3x3", "6x2x2x3x4"},
-        {"4x10", "conv_transpose1d x out=6 kernel=4 stride=3 padding=1 output_padding=2 groups=2", "6x31", "4x3x4"},
+        {"4x10", "conv_transpose1d x out=6 kernel=4 stride=3 padding=1 output_padding=2 groups=2",
+         "6x31", "4x3x4"},
         {"2x3x4", "conv_transpose2d x out=5 kernel=2 stride=2", "5x6x8", "2x5x2x2"},
-        {"2x3x4", "conv_transpose2d x out=5 kernel=2 output_padding=2x1 dilation=3", "5x8x8", "2x5x2x2"},
+        {"2x3x4", "conv_transpose2d x out=5 kernel=2 output_padding=2x1 dilation=3", "5x8x8",
+         "2x5x2x2"},
         {"2x2x3x4", "conv_transpose3d x out=1 kernel=3x2x1 stride=1x2x3", "1x4x6x10", "2x1x3x2x1"},
     };
     for (size_t i = 0; i < sizeof nets / sizeof *nets; i++) {
@@ -290,7 +304,8 @@ static void test_refusals(void **state) {
         {"1x28x28", "conv1d x out=3 kernel=5", "needs 1 spatial"},
         {"1x784", "conv_transpose2d x out=3 kernel=5", "needs 2 spatial"},
         {"1x9", "conv_transpose1d x out=3 kernel=5 stride=2 output_padding=2", "output_padding=2"},
-        {"1x9x9", "conv_transpose2d x out=3 kernel=5 stride=1x2 output_padding=1", "output_padding=1"},
+        {"1x9x9", "conv_transpose2d x out=3 kernel=5 stride=1x2 output_padding=1",
+         "output_padding=1"},
         {"3x9", "conv_transpose1d x out=4 kernel=5 groups=2", "groups=2"},
         {"4x9", "conv_transpose1d x out=3 kernel=5 groups=2", "groups=2"},
         {"1x2", "conv_transpose1d x out=3 kernel=1 padding=1", "size of 0"},
@@ -310,17 +325,21 @@ static void test_refusals(void **state) {
 /* PyTorch's bound: 1 / sqrt(out / groups * places), for weights and biases alike. */
 static void test_init(void **state) {
     (void)state;
-    Graph *graph = parse("x = input shape=64x4x4\ny = conv_transpose2d x out=32 kernel=3 groups=2\n");
+    Graph *graph =
+        parse("x = input shape=64x4x4\ny = conv_transpose2d x out=32 kernel=3 groups=2\n");
     graph_init(graph, 3);
-    const Tensor *w = node_tensor(graph_output(graph), "weight"), *b = node_tensor(graph_output(graph), "bias");
+    const Tensor *w = node_tensor(graph_output(graph), "weight"),
+                 *b = node_tensor(graph_output(graph), "bias");
     float bound = 1 / sqrtf(16 * 9), most = 0;
     for (size_t i = 0; i < w->count; i++) most = fmaxf(most, fabsf(w->data[i]));
     assert_true(most <= bound && most > 0.99f * bound);
-    for (size_t i = 0; i < b->count; i++) assert_true(fabsf(b->data[i]) <= bound && b->data[i] != 0);
+    for (size_t i = 0; i < b->count; i++)
+        assert_true(fabsf(b->data[i]) <= bound && b->data[i] != 0);
     graph_free(graph);
 }
 
-#define TEST(function, net) {#function " " net, function, NULL, NULL, (void *)net}
+#define TEST(function, net)                                                                        \
+    { #function " " net, function, NULL, NULL, (void *)net }
 
 int main(void) {
     const struct CMUnitTest tests[] = {

@@ -1,5 +1,5 @@
-/* Convolutions of all ranks as integers, transposed ones too: random nets, at all bit widths, on both engines, and
- * every convolution of every program against its definition in 64-bit sums. */
+/* Convolutions of all ranks as integers, transposed ones too: random nets, at all bit widths, on
+ * both engines, and every convolution of every program against its definition in 64-bit sums. */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -28,14 +28,17 @@ static int sizes_text(Rng *rng, int rank, int low, int high, char *text) {
     return used;
 }
 
-/* A line "name = conv... from ..." with every field drawn; what does not fit is refused and drawn again. */
+/* A line "name = conv... from ..." with every field drawn; what does not fit is refused and drawn
+ * again. */
 static int conv_text(Rng *rng, int rank, const char *name, const char *from, char *text) {
-    static const char *const fields[] = {"kernel", "stride", "padding", "dilation", "output_padding"};
+    static const char *const fields[] = {"kernel", "stride", "padding", "dilation",
+                                         "output_padding"};
     static const int low[] = {1, 1, 0, 1, 0}, high[] = {3, 3, 2, 3, 2};
     bool transposed = random_between(rng, 0, 1);
     int groups = random_between(rng, 1, 3), used;
-    used = sprintf(text, "%s = conv%s%dd %s out=%d groups=%d bias=%s", name, transposed ? "_transpose" : "", rank,
-                   from, groups * random_between(rng, 1, 3), groups, random_between(rng, 0, 3) ? "true" : "false");
+    used = sprintf(text, "%s = conv%s%dd %s out=%d groups=%d bias=%s", name,
+                   transposed ? "_transpose" : "", rank, from, groups * random_between(rng, 1, 3),
+                   groups, random_between(rng, 0, 3) ? "true" : "false");
     for (int i = 0; i < 4 + transposed; i++) {
         used += sprintf(text + used, " %s=", fields[i]);
         used += sizes_text(rng, rank, low[i], high[i], text + used);
@@ -50,10 +53,12 @@ static void net_text(Rng *rng, char *text) {
     used += sizes_text(rng, rank, rank == 1 ? 5 : 2, 12 / rank, text + used);
     used += sprintf(text + used, "\n");
     used += conv_text(rng, rank, "a", "x", text + used);
-    used += sprintf(text + used, random_between(rng, 0, 2) ? "n = batchnorm a\nr = relu n\n" : "r = relu a\n");
+    used += sprintf(text + used,
+                    random_between(rng, 0, 2) ? "n = batchnorm a\nr = relu n\n" : "r = relu a\n");
     const char *from = "r";
     if (random_between(rng, 0, 1)) {
-        used += sprintf(text + used, "p = %spool r kernel=2 stride=1\n", random_between(rng, 0, 1) ? "max" : "avg");
+        used += sprintf(text + used, "p = %spool r kernel=2 stride=1\n",
+                        random_between(rng, 0, 1) ? "max" : "avg");
         from = "p";
     }
     used += conv_text(rng, rank, "c", from, text + used);
@@ -61,7 +66,8 @@ static void net_text(Rng *rng, char *text) {
         used += sprintf(text + used, "m = batchnorm c\n");
         last = "m";
     }
-    if (random_between(rng, 0, 1)) sprintf(text + used, "g = globalavgpool %s\nf = flatten g\n", last);
+    if (random_between(rng, 0, 1))
+        sprintf(text + used, "g = globalavgpool %s\nf = flatten g\n", last);
 }
 
 static Graph *random_graph(Rng *rng) {
@@ -80,7 +86,8 @@ static Graph *random_graph(Rng *rng) {
     }
 }
 
-/* Weights of PyTorch's sizes; statistics, gamma and beta of order 1, a gamma of 0 and negative ones among them. */
+/* Weights of PyTorch's sizes; statistics, gamma and beta of order 1, a gamma of 0 and negative ones
+ * among them. */
 static void fill_parameters(Graph *graph, Rng *rng) {
     graph_init(graph, rng_next(rng));
     for (int i = 0; i < graph->nodes; i++) {
@@ -89,7 +96,9 @@ static void fill_parameters(Graph *graph, Rng *rng) {
         for (int k = 0; k < 4; k++)
             for (size_t c = 0; c < p[k].tensor->count; c++) {
                 float normal = rng_normal(rng);
-                p[k].tensor->data[c] = k == 3 ? 0.1f + normal * normal : k == 0 && rng_below(rng, 6) == 0 ? 0 : normal;
+                p[k].tensor->data[c] = k == 3                             ? 0.1f + normal * normal
+                                       : k == 0 && rng_below(rng, 6) == 0 ? 0
+                                                                          : normal;
             }
     }
 }
@@ -114,7 +123,8 @@ static QuantConfig random_config(Rng *rng) {
     return config;
 }
 
-/* Random pixels, normalised with a mean and deviation for each channel; calibrated on them and frozen. */
+/* Random pixels, normalised with a mean and deviation for each channel; calibrated on them and
+ * frozen. */
 static Net freeze_net(Graph *graph, const QuantConfig *config, Rng *rng) {
     Error error = {0};
     Net net = {.graph = graph, .tape = tape_new(false)};
@@ -138,7 +148,8 @@ static Net freeze_net(Graph *graph, const QuantConfig *config, Rng *rng) {
     Tensor *x = tensor_copy(net.tape->arena, shape_batched(input, IMAGES), net.x);
     graph_forward(graph, &(Run){.tape = net.tape, .error = &error}, x, NULL);
     quant_observe(net.quant, false);
-    bool ok = quant_select(net.quant, method_find("minmax"), 0, &error) && quant_freeze(net.quant, &error);
+    bool ok = quant_select(net.quant, method_find("minmax"), 0, &error) &&
+              quant_freeze(net.quant, &error);
     net.program = ok ? program_build(net.quant, &pixels, &error) : NULL;
     if (!net.program) fail_msg("%s", error.message);
     quant_exact(net.quant);
@@ -154,18 +165,19 @@ static void net_free(Net *net) {
 
 /* --- the definition --- */
 
-/* Adds every product of a convolution to the output that it belongs to: acc[O][positions]. The window moves over the
- * fine side, stopping at the coarse one: the input is the fine side of a convolution and the coarse one of a
- * transposed one. x[positions][C] as the program has it. */
-static void add_products(const QNode *q, const Window *window, int groups, bool transposed, const uint8_t *x,
-                         int64_t *acc) {
+/* Adds every product of a convolution to the output that it belongs to: acc[O][positions]. The
+ * window moves over the fine side, stopping at the coarse one: the input is the fine side of a
+ * convolution and the coarse one of a transposed one. x[positions][C] as the program has it. */
+static void add_products(const QNode *q, const Window *window, int groups, bool transposed,
+                         const uint8_t *x, int64_t *acc) {
     const WeightedIntegers *w = q->integers;
     Shape in = shape_batched(&q->from[0]->shape, 1), out = shape_batched(&q->node->shape, 1);
     Patches p = {.window = window};
     window_sizes(transposed ? &out : &in, p.in);
     window_sizes(transposed ? &in : &out, p.out);
     int channels = in.dim[1], outputs = out.dim[1], places = patches_places(&p);
-    int64_t positions = (int64_t)(shape_count(&out) / (size_t)outputs), zero = quantizer_zero(q->in[0]);
+    int64_t positions = (int64_t)(shape_count(&out) / (size_t)outputs),
+            zero = quantizer_zero(q->in[0]);
     for (int c = 0; c < channels; c++)
         for (int o = 0; o < outputs; o++) {
             if (c / (channels / groups) != o / (outputs / groups)) continue;
@@ -176,7 +188,8 @@ static void add_products(const QNode *q, const Window *window, int groups, bool 
                     int fine = window_source(&p, k, coarse);
                     if (fine < 0) continue;
                     int from = transposed ? coarse : fine, to = transposed ? fine : coarse;
-                    acc[o * positions + to] += (x[from * channels + c] - zero) * w->stored[row * places + k];
+                    acc[o * positions + to] +=
+                        (x[from * channels + c] - zero) * w->stored[row * places + k];
                 }
         }
 }
@@ -196,12 +209,13 @@ static void check_conv(const QNode *q, const uint8_t *x, const uint8_t *y) {
         for (size_t p = 0; p < positions; p++) {
             int64_t sum = acc[o * positions + p] + w->bias[o];
             assert_true(llabs(sum) < INT64_C(1) << 31);
-            int64_t code = quantizer_zero(q->out) + round_shift(sum * w->multiplier[o].m0, w->multiplier[o].shift);
+            int64_t code = quantizer_zero(q->out) +
+                           round_shift(sum * w->multiplier[o].m0, w->multiplier[o].shift);
             int64_t lo = q->relu ? quantizer_zero(q->out) : 0, hi = quantizer_top(q->out);
             code = code < lo ? lo : code > hi ? hi : code;
             if (y[p * outputs + o] != code)
-                fail_msg("%s, output %zu, position %zu: %d, not %lld", q->node->name, o, p, y[p * outputs + o],
-                         (long long)code);
+                fail_msg("%s, output %zu, position %zu: %d, not %lld", q->node->name, o, p,
+                         y[p * outputs + o], (long long)code);
         }
     free(acc);
 }
@@ -225,7 +239,8 @@ static void check_value(void *context, const Value *value, int samples, const ui
         if (instr->out != v) continue;
         const Value *in = &program->value[instr->in[0]];
         for (int n = 0; n < samples; n++)
-            check_conv(&walk->net->quant->node[node->index], walk->bytes[instr->in[0]] + (size_t)n * in->bytes,
+            check_conv(&walk->net->quant->node[node->index],
+                       walk->bytes[instr->in[0]] + (size_t)n * in->bytes,
                        bytes + (size_t)n * value->bytes);
         walk->checked++;
     }
@@ -247,12 +262,13 @@ static void test_random_nets(void **state) {
         Comparison *comparison = arena_alloc(graph->arena, sizeof *comparison);
         Error error = {0};
         compare_start(comparison, net.quant, net.program);
-        assert_true(compare_images(comparison, net.tape, IMAGES, net.x, net.pixels, scratch, &error));
+        assert_true(
+            compare_images(comparison, net.tape, IMAGES, net.x, net.pixels, scratch, &error));
         ValueComparison total = compare_total(comparison);
         Arena *arena = graph->arena;
         if (total.mismatched)
-            fail_msg("%lld of %lld codes differ in\n%s", (long long)total.mismatched, (long long)total.codes,
-                     graph_text(graph, arena));
+            fail_msg("%lld of %lld codes differ in\n%s", (long long)total.mismatched,
+                     (long long)total.codes, graph_text(graph, arena));
         assert_int_equal(comparison->argmax_differs, 0);
 
         Walk walk = {.net = &net};
@@ -272,7 +288,8 @@ static void test_random_nets(void **state) {
 static void test_scale_of_each_channel(void **state) {
     (void)state;
     Rng rng = rng_stream(3, RNG_TEST, 0);
-    const char *text = "x = input shape=4x3x3\nt = conv_transpose2d x out=6 kernel=2 groups=2 bias=false\n";
+    const char *text =
+        "x = input shape=4x3x3\nt = conv_transpose2d x out=6 kernel=2 groups=2 bias=false\n";
     Error error = {0};
     Graph *graph = graph_parse(text, strlen(text), "test", &error);
     assert_non_null(graph);
@@ -299,14 +316,16 @@ static void test_scale_of_each_channel(void **state) {
     net_free(&net);
 }
 
-/* All weights of an output at 127 and codes up to 255: 2^31 is passed between 66 311 and 66 312 of them. */
+/* All weights of an output at 127 and codes up to 255: 2^31 is passed between 66 311 and 66 312 of
+ * them. */
 static void test_overflow_is_proven(void **state) {
     (void)state;
     for (int channels = 663; channels <= 664; channels++) {
         char text[TEXT];
         Error error = {0};
         sprintf(text,
-                "x = input shape=1x2x2\nc = conv2d x out=%d kernel=1\nt = conv_transpose2d c out=1 kernel=10 "
+                "x = input shape=1x2x2\nc = conv2d x out=%d kernel=1\nt = conv_transpose2d c out=1 "
+                "kernel=10 "
                 "stride=3\n",
                 channels);
         Graph *graph = graph_parse(text, strlen(text), "test", &error);

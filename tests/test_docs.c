@@ -1,5 +1,5 @@
-/* The documentation tells the truth: every `stair ...` command of README.md and docs/ runs, in the order in which they
- * stand there, on few images; the net that README shows is one. */
+/* The documentation tells the truth: every `stair ...` command of README.md and docs/ runs, in the
+ * order in which they stand there, on few images; the net that README shows is one. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -22,8 +22,10 @@ static char *page[PAGES]; /* their texts, read before the tests move to a folder
 static const struct {
     const char *command, *options;
 } few[] = {
-    {"train", "--epochs 1 --limit 256 -q"}, {"finetune", "--epochs 1 --limit 128 -q"},
-    {"calibrate", "--images 64 -q"},        {"eval", "--limit 64"},
+    {"train", "--epochs 1 --limit 256 -q"},
+    {"finetune", "--epochs 1 --limit 128 -q"},
+    {"calibrate", "--images 64 -q"},
+    {"eval", "--limit 64"},
     {"verify", "--limit 64"},
     {"sensitivity", "--limit 64 -q"},
     {"sweep", "--bits 8 --seeds 0 --images 64 --limit 64 --finetune-epochs 0 -q"},
@@ -32,12 +34,14 @@ static const struct {
 static const char *options_for(const char *line) {
     for (size_t i = 0; i < sizeof few / sizeof *few; i++) {
         size_t length = strlen(few[i].command);
-        if (strncmp(line, few[i].command, length) == 0 && line[length] == ' ') return few[i].options;
+        if (strncmp(line, few[i].command, length) == 0 && line[length] == ' ')
+            return few[i].options;
     }
     return "";
 }
 
-/* A command in `...` or alone in an indented line; COMMAND, NAME and the like stand for something else. */
+/* A command in `...` or alone in an indented line; COMMAND, NAME and the like stand for something
+ * else. */
 static bool is_command(const char *line) {
     return strncmp(line, "stair ", 6) == 0 && !strpbrk(line, "ABCDEFGHIJKLMNOPQRSTUVWXYZ|<>");
 }

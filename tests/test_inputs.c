@@ -1,5 +1,5 @@
-/* The program given broken files: checkpoints, data sets, nets. Exit status 3, one line that names the file and the reason,
- * and no output. */
+/* The program given broken files: checkpoints, data sets, nets. Exit status 3, one line that names
+ * the file and the reason, and no output. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -16,7 +16,6 @@
 #include "quant/model.h"
 #include "tests/program.h"
 #include "tests/scratch.h"
-
 
 /* One file of each stage, and the data they were made with. */
 static int setup(void **state) {

@@ -147,7 +147,8 @@ static void test_tensors(void **state) {
     change_open(&c, "calibrated");
     change_meta(&c, "stair.stage", "float");
     assert_bad(
-        &c, "42 tensors do not fit the net it carries:\n  add1.activation_post_process.average_max is");
+        &c,
+        "42 tensors do not fit the net it carries:\n  add1.activation_post_process.average_max is");
     change_open(&c, "qat");
     change_meta(&c, "stair.stage", "frozen");
     assert_bad(&c, "conv1.weight is F32 4x2x3x3, expected I8 4x2x3x3");

@@ -69,7 +69,8 @@ static void not_finite_is_refused(void **state) {
     arena_free(arena);
 }
 
-/* Growing loses nothing: the counts are those of a histogram that had its last width from the start. */
+/* Growing loses nothing: the counts are those of a histogram that had its last width from the
+ * start. */
 static void histogram_counts_every_value(void **state) {
     (void)state;
     for (int trial = 0; trial < 4; trial++) {
@@ -85,12 +86,16 @@ static void histogram_counts_every_value(void **state) {
         Histogram *direct = arena_zeros(arena, sizeof *direct);
         direct->width = h->width;
         for (int i = 0; i < COUNT * BATCHES; i++) {
-            if (all[i] == 0) direct->zeros++;
-            else direct->count[HISTOGRAM_HALF + (int)floor((double)all[i] / (double)h->width)]++;
+            if (all[i] == 0)
+                direct->zeros++;
+            else
+                direct->count[HISTOGRAM_HALF + (int)floor((double)all[i] / (double)h->width)]++;
         }
         assert_memory_equal(h, direct, sizeof *h);
-        float largest = fmaxf(-seen.min, seen.max); /* the width is the smallest power of two that serves */
-        assert_true(largest < h->width * HISTOGRAM_HALF && largest >= h->width / 2 * HISTOGRAM_HALF);
+        float largest =
+            fmaxf(-seen.min, seen.max); /* the width is the smallest power of two that serves */
+        assert_true(largest < h->width * HISTOGRAM_HALF &&
+                    largest >= h->width / 2 * HISTOGRAM_HALF);
         arena_free(arena);
     }
 }
@@ -126,7 +131,8 @@ static void every_method_stays_within_what_was_seen(void **state) {
             /* a symmetric search names its larger end as hi */
             float reach = trial % 3 ? seen.max : fmaxf(-seen.min, seen.max);
             assert_true(lo >= fminf(seen.min, 0) && hi <= fmaxf(reach, 0));
-            assert_memory_equal(seen.histogram, &before, sizeof before); /* choosing changes nothing */
+            assert_memory_equal(seen.histogram, &before,
+                                sizeof before); /* choosing changes nothing */
             arena_free(arena);
         }
     }

@@ -158,11 +158,13 @@ static void calibrates_in_every_way(void **state) {
 static void evens_out_channels_and_corrects_biases(void **state) {
     (void)state;
     must("train --model tiny.net --data data --epochs 2 -o ef.st");
-    static const char *const ways[] = {"--equalize", "--bias-correction", "--equalize --bias-correction"};
+    static const char *const ways[] = {"--equalize", "--bias-correction",
+                                       "--equalize --bias-correction"};
     must("calibrate ef.st --data data --bits 4 --weight-bits 4 -o e.st");
     for (int i = 0; i < 3; i++) {
         for (int t = 1; t <= 2; t++)
-            must("calibrate ef.st --data data --bits 4 --weight-bits 4 %s --threads %d -o e%d.st", ways[i], t, t);
+            must("calibrate ef.st --data data --bits 4 --weight-bits 4 %s --threads %d -o e%d.st",
+                 ways[i], t, t);
         assert_true(same_bytes("e1.st", "e2.st"));
         assert_false(same_bytes("e1.st", "e.st"));
         must_verify("e1.st");

@@ -115,8 +115,8 @@ static void test_terminal(void **state) {
     Progress progress = progress_start(terminal, false, 0);
     progress_step(&progress, &middle);
     progress_epoch(&progress, &middle);
-    ProgressPoint first = {.epoch = 1, .epochs = 2, .steps = 9, .loss = NAN, .accuracy = NAN,
-                           .test_accuracy = NAN};
+    ProgressPoint first = {
+        .epoch = 1, .epochs = 2, .steps = 9, .loss = NAN, .accuracy = NAN, .test_accuracy = NAN};
     progress.started = HUGE_VAL; /* no speed in the line */
     progress_epoch(&progress, &first);
     progress_finish(&progress);

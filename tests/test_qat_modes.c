@@ -316,14 +316,15 @@ static void batch_is_a_fold_of_its_statistics(void **state) {
     mode_is_pytorchs("batch");
 }
 
-static const char whole_net[] = "x     = input shape=2x6x6\n"
-                                "conv1 = conv2d x out=4 kernel=3\n"
-                                "bn1   = batchnorm conv1\n"
-                                "relu1 = relu bn1\n"
-                                "conv2 = conv_transpose2d relu1 out=6 kernel=2 groups=2 bias=false\n"
-                                "bn2   = batchnorm conv2\n"
-                                "flat  = flatten bn2\n"
-                                "fc    = linear flat out=3\n";
+static const char whole_net[] =
+    "x     = input shape=2x6x6\n"
+    "conv1 = conv2d x out=4 kernel=3\n"
+    "bn1   = batchnorm conv1\n"
+    "relu1 = relu bn1\n"
+    "conv2 = conv_transpose2d relu1 out=6 kernel=2 groups=2 bias=false\n"
+    "bn2   = batchnorm conv2\n"
+    "flat  = flatten bn2\n"
+    "fc    = linear flat out=3\n";
 
 /* The net with random weights and statistics, ranges calibrated on `images`; the caller frees the
  * graph. */

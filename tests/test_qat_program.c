@@ -1,4 +1,5 @@
-/* Fine-tuning with learned ranges and moving statistics through the program: resumed runs, verification, options. */
+/* Fine-tuning with learned ranges and moving statistics through the program: resumed runs,
+ * verification, options. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -26,8 +27,8 @@ static Model *load(const char *name) {
     return model;
 }
 
-/* The file of a run in two parts is that of a run in one, whatever is learned or moves; it verifies without a mismatch,
- * and freezes. */
+/* The file of a run in two parts is that of a run in one, whatever is learned or moves; it verifies
+ * without a mismatch, and freezes. */
 static void a_resumed_run_has_the_same_bytes(void **state) {
     (void)state;
     static const char *const modes[] = {
@@ -67,13 +68,16 @@ static void options_of_ranges(void **state) {
     assert_true(scale_in("moving.st", 1) != calibrated);
     refused(2, "--fixed-scales", "%s --fixed-scales --learn-ranges lsq -o no.st", common);
 
-    /* learned scales are in the file under the names that scales have, and go on learning in the next run */
+    /* learned scales are in the file under the names that scales have, and go on learning in the
+     * next run */
     must("%s --learn-ranges lsq -o lsq.st", common);
     Model *model = load("lsq.st");
     assert_string_equal(model->quant->config.learn->name, "lsq");
     assert_non_null(safetensors_find(model->file, "conv1.weight_fake_quant.scale"));
-    assert_non_null(safetensors_find(model->file, "optimizer.momentum_buffer.conv1.weight_fake_quant.scale"));
-    assert_non_null(safetensors_find(model->file, "optimizer.momentum_buffer.fc.activation_post_process.scale"));
+    assert_non_null(
+        safetensors_find(model->file, "optimizer.momentum_buffer.conv1.weight_fake_quant.scale"));
+    assert_non_null(safetensors_find(model->file,
+                                     "optimizer.momentum_buffer.fc.activation_post_process.scale"));
     model_free(model);
     float learned = scale_in("lsq.st", 1);
     assert_true(learned != calibrated);

@@ -48,7 +48,8 @@ static Problem problem(Rng *rng, int places, int channels, int taps, bool extrem
             int w = extreme ? (c % 2 ? 127 : -127) : (int)rng_below(rng, 255) - 127;
             p.weight.data[c * taps + t] = (uint8_t)w;
         }
-        ((int32_t *)p.weight_zero.data)[c] = extreme ? (c % 2 ? -128 : 127) : (int)rng_below(rng, 256) - 128;
+        ((int32_t *)p.weight_zero.data)[c] =
+            extreme ? (c % 2 ? -128 : 127) : (int)rng_below(rng, 256) - 128;
         ((int32_t *)p.bias.data)[c] = (int32_t)(rng_next(rng) >> 32) >> rng_below(rng, 32);
         ((Multiplier *)p.multiplier.data)[c] = (Multiplier){
             (1 << 30) + (int32_t)rng_below(rng, 1u << 30),
@@ -84,7 +85,8 @@ static void check(Problem *p) {
         release(packed), release(y);
     }
     for (int s = 0; s < SOURCES; s++) release(p->source[s]);
-    release(p->weight), release(p->weight_zero), release(p->bias), release(p->multiplier), release(p->y);
+    release(p->weight), release(p->weight_zero), release(p->bias), release(p->multiplier),
+        release(p->y);
 }
 
 static void test_all_shapes(void **state) {

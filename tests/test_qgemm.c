@@ -92,7 +92,8 @@ static Problem problem(const Case *c, Rng *rng) {
         p.weight.data[i] = (uint8_t)weight_value(c, rng, (int)(i % (size_t)c->depth));
     for (size_t o = 0; o < outputs; o++) {
         ((int32_t *)p.bias.data)[o] = bias_value(rng);
-        ((int32_t *)p.weight_zero.data)[o] = c->fill % 2 ? 127 - 255 * (int)(o % 2) : (int)rng_below(rng, 256) - 128;
+        ((int32_t *)p.weight_zero.data)[o] =
+            c->fill % 2 ? 127 - 255 * (int)(o % 2) : (int)rng_below(rng, 256) - 128;
         ((Multiplier *)p.multiplier.data)[o] = multiplier_value(c, rng);
     }
     p.q = (QGemm){.outputs = c->outputs,
@@ -133,8 +134,8 @@ static void check_case(const Case *c, Rng *rng) {
     Problem p = problem(c, rng);
     for (int i = 0; qgemm_kernels[i]; i++)
         if (qgemm_kernels[i]->usable()) check_kernel(qgemm_kernels[i], c, &p);
-    release(p.x), release(p.weight), release(p.weight_zero), release(p.bias), release(p.multiplier), release(p.y),
-        release(p.acc);
+    release(p.x), release(p.weight), release(p.weight_zero), release(p.bias), release(p.multiplier),
+        release(p.y), release(p.acc);
 }
 
 static Case random_case(Rng *rng, int rows, int outputs, int depth) {

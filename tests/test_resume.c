@@ -1,4 +1,5 @@
-/* The promises about bytes: the same at any thread count and after any interruption; and what a run tells meanwhile. */
+/* The promises about bytes: the same at any thread count and after any interruption; and what a run
+ * tells meanwhile. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -45,7 +46,8 @@ static void threads_change_no_byte(void **state) {
             assert_true(same_bytes(name[0], name[1]));
         }
     }
-    for (int t = 1; t <= 2; t++) must("%s --augment shift,cutout --threads %d -o ta%d.st", train, t, t);
+    for (int t = 1; t <= 2; t++)
+        must("%s --augment shift,cutout --threads %d -o ta%d.st", train, t, t);
     assert_true(same_bytes("ta1.st", "ta2.st"));
     assert_false(same_bytes("ta1.st", "t1.st"));
     must("%s --seed 1 -o seed.st", train);
@@ -163,12 +165,10 @@ static void a_resumed_run_keeps_its_recipe(void **state) {
     (void)state;
     must("train --model tiny.net --data data --epochs 2 --batch 16 --limit 200 -o r.st");
     must("train --model tiny.net --data data --epochs 2 --batch 16 --limit 200 -o kept.st");
-    static const char *const options[] = {"--lr 0.5",      "--batch 8",           "--momentum 0.5",
-                                          "--seed 3",      "--schedule step",     "--warmup 4",
-                                          "--limit 10",    "--weight-decay 1",    "--nesterov",
-                                          "--gamma 0.5",   "--step-size 3",       "--epochs 1",
-                                          "--augment flip",
-                                          "--model netbn", "--model residual.net"};
+    static const char *const options[] = {
+        "--lr 0.5",      "--batch 8",  "--momentum 0.5",   "--seed 3",      "--schedule step",
+        "--warmup 4",    "--limit 10", "--weight-decay 1", "--nesterov",    "--gamma 0.5",
+        "--step-size 3", "--epochs 1", "--augment flip",   "--model netbn", "--model residual.net"};
     for (size_t i = 0; i < sizeof options / sizeof *options; i++) {
         char fragment[64];
         snprintf(fragment, sizeof fragment, "%.*s contradicts r.st", (int)strcspn(options[i], " "),
@@ -230,8 +230,10 @@ static void the_log_has_a_line_an_epoch(void **state) {
         assert_non_null(json);
         assert_keys(json, "epoch step loss train_accuracy test_accuracy learning_rate "
                           "images_per_second");
-        assert_true(member_number(json, "epoch") == epoch && member_number(json, "step") == 3 * epoch);
-        assert_true(member_number(json, "loss") > 0 && member_number(json, "images_per_second") > 0);
+        assert_true(member_number(json, "epoch") == epoch &&
+                    member_number(json, "step") == 3 * epoch);
+        assert_true(member_number(json, "loss") > 0 &&
+                    member_number(json, "images_per_second") > 0);
         /* the last cosine step's rate is a small part of the first's */
         if (epoch == 3) assert_true(member_number(json, "learning_rate") < 0.2 * 0.02);
         json_decref(json);

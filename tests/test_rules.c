@@ -36,8 +36,7 @@ static void lists_fit_together(void **state) {
         if (!layer->rule) continue; /* float only, by its own word */
         const Rule *rule = rule_find(layer->rule);
         if (!rule) fail_msg("%s names the rule %s, which is none", layer->name, layer->rule);
-        if (!has_instruction(layer))
-            fail_msg("no instruction computes a %s", layer->name);
+        if (!has_instruction(layer)) fail_msg("no instruction computes a %s", layer->name);
         assert_true(strcmp(rule->name, "weighted") != 0 || layer->apply);
         assert_true(strcmp(rule->name, "fold") != 0 || layer->apply);
         assert_true(strcmp(rule->name, "mean") != 0 || layer->divisor);
@@ -185,7 +184,8 @@ static void edges_have_bits_of_their_own(void **state) {
 }
 
 /* Integers are made for weights around zero. */
-/* Weights have both signs: unsigned codes of them need a zero point, and have one unless told otherwise. */
+/* Weights have both signs: unsigned codes of them need a zero point, and have one unless told
+ * otherwise. */
 static void unsigned_weights_need_a_zero_point(void **state) {
     (void)state;
     for (int symmetric = 0; symmetric < 2; symmetric++) {

@@ -66,7 +66,8 @@ static bool observe(Model *model, Picked *picked, Error *error) {
     quant_observe(model->quant, false);
     quant_fake(model->quant, true);
     tape_free(tape);
-    return !value.code || error_set(error, ERROR_INPUT, "%s", value.message); /* NaN in the file's net */
+    return !value.code ||
+           error_set(error, ERROR_INPUT, "%s", value.message); /* NaN in the file's net */
 }
 
 static void tell(const Model *model, const Picked *picked, const Settings *settings, Arena *arena) {

@@ -1,5 +1,5 @@
-/* stair bench: images per second of training steps or of inference, on random images that lie in memory. The median of
- * several timed runs after a warm-up. */
+/* stair bench: images per second of training steps or of inference, on random images that lie in
+ * memory. The median of several timed runs after a warm-up. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -35,7 +35,8 @@ static bool infer_once(Bench *bench, int first, Error *error) {
 
 static bool train_once(Bench *bench, int first, Error *error) {
     tape_reset(bench->tape);
-    Tensor *x = tape_tensor(bench->tape, shape_batched(&bench->model->graph->node[0].shape, bench->batch));
+    Tensor *x =
+        tape_tensor(bench->tape, shape_batched(&bench->model->graph->node[0].shape, bench->batch));
     model_images(bench->model, &bench->data, first, bench->batch, x->data);
     int *labels = arena_alloc(bench->tape->arena, sizeof *labels * (size_t)bench->batch);
     for (int i = 0; i < bench->batch; i++) labels[i] = bench->data.labels[first + i];
@@ -50,7 +51,8 @@ static void make_data(Bench *bench) {
     const Shape *input = &bench->model->graph->node[0].shape;
     int height = input->rank > 2 ? input->dim[1] : 1;
     int count = bench->batch > IMAGES ? bench->batch : IMAGES / bench->batch * bench->batch;
-    bench->data = (Dataset){.count = count, .channels = input->dim[0], .height = height, .classes = 1};
+    bench->data =
+        (Dataset){.count = count, .channels = input->dim[0], .height = height, .classes = 1};
     bench->data.width = (int)(shape_count(input) / (size_t)(input->dim[0] * height));
     size_t bytes = size_mul((size_t)count, shape_count(input));
     bench->data.pixels = arena_alloc(bench->arena, bytes);
@@ -66,7 +68,8 @@ static bool start_training(Bench *bench, Error *error) {
         quant_simulate(bench->model->quant);
         quant_track(bench->model->quant);
     }
-    bench->optimizer = train_optimizer(bench->model->graph, &(OptimizerSpec){.momentum = 0.9}, bench->arena);
+    bench->optimizer =
+        train_optimizer(bench->model->graph, &(OptimizerSpec){.momentum = 0.9}, bench->arena);
     bench->tape = tape_new(true);
     bench->once = train_once;
     return true;
@@ -74,8 +77,8 @@ static bool start_training(Bench *bench, Error *error) {
 
 static bool start_inference(Bench *bench, Error *error) {
     bench->engine = engine_open(bench->model, bench->batch, NULL, error);
-    bench->logits =
-        arena_alloc(bench->arena, sizeof(float) * (size_t)model_outputs(bench->model) * (size_t)bench->batch);
+    bench->logits = arena_alloc(bench->arena, sizeof(float) * (size_t)model_outputs(bench->model) *
+                                                  (size_t)bench->batch);
     bench->once = infer_once;
     return bench->engine != NULL;
 }
@@ -98,7 +101,8 @@ static int by_value(const void *a, const void *b) {
 
 static bool measure(Bench *bench, double rate[RUNS], Error *error) {
     int batches = 1;
-    for (double seconds = 0; seconds < RUN_SECONDS; batches *= 2) { /* the warm-up finds the length */
+    for (double seconds = 0; seconds < RUN_SECONDS;
+         batches *= 2) { /* the warm-up finds the length */
         seconds = timed(bench, batches, error);
         if (seconds < 0) return false;
     }
@@ -117,15 +121,16 @@ static bool report(const Settings *settings, const double rate[RUNS], Error *err
     qsort(sorted, RUNS, sizeof *sorted, by_value);
     const char *what = settings->arguments[0];
     if (!settings->json) {
-        printf("%s, batch %d, %d thread%s: %.0f images/s (%d runs, %.0f to %.0f)\n", what, settings->batch,
-               parallel_threads(), parallel_threads() == 1 ? "" : "s", sorted[RUNS / 2], RUNS, sorted[0],
-               sorted[RUNS - 1]);
+        printf("%s, batch %d, %d thread%s: %.0f images/s (%d runs, %.0f to %.0f)\n", what,
+               settings->batch, parallel_threads(), parallel_threads() == 1 ? "" : "s",
+               sorted[RUNS / 2], RUNS, sorted[0], sorted[RUNS - 1]);
         return true;
     }
     json_t *runs = json_array();
     for (int i = 0; i < RUNS; i++) json_array_append_new(runs, json_real(rate[i]));
-    json_t *json = json_pack("{s:s, s:i, s:i, s:f, s:o}", "what", what, "batch", settings->batch, "threads",
-                             parallel_threads(), "images_per_second", sorted[RUNS / 2], "runs", runs);
+    json_t *json =
+        json_pack("{s:s, s:i, s:i, s:f, s:o}", "what", what, "batch", settings->batch, "threads",
+                  parallel_threads(), "images_per_second", sorted[RUNS / 2], "runs", runs);
     return json_print(json, error);
 }
 
@@ -146,7 +151,8 @@ static Model *open_model(const Settings *settings, Error *error) {
 static int command_bench(const Settings *settings, Error *error) {
     bool train = strcmp(settings->arguments[0], "train") == 0;
     if (!train && strcmp(settings->arguments[0], "infer") != 0)
-        return error_set(error, ERROR_USAGE, "bench %s: expected train or infer", settings->arguments[0]);
+        return error_set(error, ERROR_USAGE, "bench %s: expected train or infer",
+                         settings->arguments[0]);
     Bench bench = {.batch = settings->batch, .arena = arena_new()};
     bench.model = open_model(settings, error);
     double rate[RUNS];

@@ -1,6 +1,7 @@
-/* stair calibrate: a float checkpoint becomes a calibrated one. The net runs in float over some training images, with
- * batchnorm folded, while observers watch every value; then a method chooses the ranges. The file keeps the histograms:
- * calibrating a calibrated file chooses anew, without data. */
+/* stair calibrate: a float checkpoint becomes a calibrated one. The net runs in float over some
+ * training images, with batchnorm folded, while observers watch every value; then a method chooses
+ * the ranges. The file keeps the histograms: calibrating a calibrated file chooses anew, without
+ * data. */
 #include "autograd/file.h"
 #include "train/calibration.h"
 #include "train/command.h"
@@ -9,9 +10,9 @@
 
 /* A float model is observed; a calibrated one has its histograms and needs no data. */
 static bool prepare(Model *model, const char *path, const Settings *settings, Error *error) {
-    static const char *const fixed[] = {"images",     "seed",        "bits",   "weight-bits",
-                                        "per-tensor", "per-channel", "config", "equalize",
-                                        "bias-correction"};
+    static const char *const fixed[] = {"images",      "seed",       "bits",
+                                        "weight-bits", "per-tensor", "per-channel",
+                                        "config",      "equalize",   "bias-correction"};
     if (!model_expect(model, path, 1 << STAGE_FLOAT | 1 << STAGE_CALIBRATED,
                       "calibration begins with a float or a calibrated one", error))
         return false;
@@ -26,7 +27,8 @@ static bool prepare(Model *model, const char *path, const Settings *settings, Er
     }
     for (size_t i = 0; i < sizeof fixed / sizeof *fixed; i++)
         if (settings_given(settings, fixed[i]))
-            return error_set(error, ERROR_USAGE, "--%s: %s is calibrated; only its ranges can be chosen anew", fixed[i],
+            return error_set(error, ERROR_USAGE,
+                             "--%s: %s is calibrated; only its ranges can be chosen anew", fixed[i],
                              path);
     return quant_select(model->quant, method_find(settings->method), settings->percentile, error);
 }
@@ -46,7 +48,8 @@ static bool compare_methods(Model *model, const Settings *settings, Error *error
              (engine = engine_open(model, settings->batch, NULL, error)) &&
              evaluate(engine, test, settings->batch, NULL, NULL, &result, error);
         engine_close(engine);
-        if (ok && settings->json) json_object_set_new(table, method_list[i]->name, json_real(result.accuracy));
+        if (ok && settings->json)
+            json_object_set_new(table, method_list[i]->name, json_real(result.accuracy));
         if (ok && !settings->json) printf("%-16s %9.4f\n", method_list[i]->name, result.accuracy);
     }
     if (ok && settings->json) ok = json_print(json_incref(table), error);
@@ -60,10 +63,11 @@ static int command_calibrate(const Settings *settings, Error *error) {
     if (!settings->output && !settings->compare)
         return error_set(error, ERROR_USAGE, "calibrate needs -o OUT, or --compare");
     Model *model = model_load(path, error);
-    bool ok = model && (!settings->output || file_probe(settings->output, error)) &&
-              prepare(model, path, settings, error) &&
-              quant_freeze(model->quant, error) && /* what cannot be frozen is refused here already */
-              (!settings->compare || compare_methods(model, settings, error));
+    bool ok =
+        model && (!settings->output || file_probe(settings->output, error)) &&
+        prepare(model, path, settings, error) &&
+        quant_freeze(model->quant, error) && /* what cannot be frozen is refused here already */
+        (!settings->compare || compare_methods(model, settings, error));
     if (ok && settings->output) model_save(model, settings->output, 0, NULL, error);
     model_free(model);
     return error->code;
@@ -100,7 +104,8 @@ const Command calibrate_command = {
     .options = options,
     .examples = "stair calibrate float.safetensors -o calibrated.safetensors\n"
                 "stair calibrate float.safetensors --bits 4 --weight-bits 4 -o w4a4.safetensors\n"
-                "stair calibrate float.safetensors --weight-bits 4 --equalize --bias-correction -o w4.safetensors\n"
+                "stair calibrate float.safetensors --weight-bits 4 --equalize --bias-correction -o "
+                "w4.safetensors\n"
                 "stair calibrate calibrated.safetensors --method mse -o mse.safetensors\n"
                 "stair calibrate calibrated.safetensors --compare\n",
     .run = command_calibrate,

@@ -8,14 +8,14 @@
 static bool report(const Settings *settings, const Model *model, const Engine *engine,
                    const Evaluation *result, Error *error) {
     if (!settings->json) {
-        printf("%s (%s): %d of %d correct, accuracy %.4f, %.0f images/s\n", stage_name(model->stage),
-               engine_name(engine), result->correct, result->images, result->accuracy,
-               result->images_per_second);
+        printf("%s (%s): %d of %d correct, accuracy %.4f, %.0f images/s\n",
+               stage_name(model->stage), engine_name(engine), result->correct, result->images,
+               result->accuracy, result->images_per_second);
         return true;
     }
-    json_t *json = json_pack("{s:s, s:s, s:i, s:i, s:f, s:o}", "stage", stage_name(model->stage), "engine",
-                             engine_name(engine), "images", result->images, "correct", result->correct,
-                             "accuracy", result->accuracy, "images_per_second",
+    json_t *json = json_pack("{s:s, s:s, s:i, s:i, s:f, s:o}", "stage", stage_name(model->stage),
+                             "engine", engine_name(engine), "images", result->images, "correct",
+                             result->correct, "accuracy", result->accuracy, "images_per_second",
                              json_number(result->images_per_second));
     return json_print(json, error);
 }
@@ -25,10 +25,11 @@ static bool disable(Model *model, const Settings *settings, Error *error) {
     char name[NODE_NAME];
     if (!settings->disable_quant) return true;
     unsigned grids = 1 << STAGE_CALIBRATED | 1 << STAGE_QAT;
-    if (!model_expect(model, settings->arguments[0], grids, "--disable-quant is for calibrated and fine-tuned ones",
-                      error))
+    if (!model_expect(model, settings->arguments[0], grids,
+                      "--disable-quant is for calibrated and fine-tuned ones", error))
         return false;
-    for (const char *word = settings->disable_quant; word; word = strchr(word, ',') ? strchr(word, ',') + 1 : NULL) {
+    for (const char *word = settings->disable_quant; word;
+         word = strchr(word, ',') ? strchr(word, ',') + 1 : NULL) {
         snprintf(name, sizeof name, "%.*s", (int)strcspn(word, ","), word);
         Error reason = {0};
         if (!quant_switch(model->quant, name, false, &reason))
@@ -42,8 +43,9 @@ static int command_eval(const Settings *settings, Error *error) {
     Dataset *data = NULL;
     Engine *engine = NULL;
     Evaluation result;
-    bool ok = model && disable(model, settings, error) && (data = dataset_open(settings->data, strcmp(settings->split, "train") == 0,
-                                            settings->limit, error)) &&
+    bool ok = model && disable(model, settings, error) &&
+              (data = dataset_open(settings->data, strcmp(settings->split, "train") == 0,
+                                   settings->limit, error)) &&
               model_fits(model, data, error) &&
               (engine = engine_open(model, settings->batch, NULL, error));
     if (ok && settings->predictions)
@@ -58,9 +60,8 @@ static int command_eval(const Settings *settings, Error *error) {
 }
 
 static const OptionUse options[] = {
-    TAKES("data"),    TAKES("split"),       TAKES("limit"),
-    TAKES("batch"),   TAKES("predictions"), TAKES("json"),
-    TAKES("threads"), TAKES("disable-quant"), TAKES_COMMON, {0},
+    TAKES("data"), TAKES("split"),   TAKES("limit"),         TAKES("batch"), TAKES("predictions"),
+    TAKES("json"), TAKES("threads"), TAKES("disable-quant"), TAKES_COMMON,   {0},
 };
 
 const Command eval_command = {

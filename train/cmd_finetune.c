@@ -1,5 +1,6 @@
-/* stair finetune: quantization-aware training: a calibrated checkpoint becomes a qat one. The recipe is the sources':
- * a tenth of the training's epochs, a hundredth of its learning rate, half a cosine down to a hundredth of that. */
+/* stair finetune: quantization-aware training: a calibrated checkpoint becomes a qat one. The
+ * recipe is the sources': a tenth of the training's epochs, a hundredth of its learning rate, half
+ * a cosine down to a hundredth of that. */
 #include <math.h>
 
 #include "quant/bn.h"
@@ -16,27 +17,32 @@ static bool begin(TrainRun *run, Settings *settings, uint32_t *crc, Error *error
     Model *model = run->model;
     const char *path = run->resumed ? settings->resume : settings->arguments[0];
     unsigned stages = run->resumed ? 1 << STAGE_QAT : 1 << STAGE_CALIBRATED | 1 << STAGE_QAT;
-    const char *hint = model->stage == STAGE_FLOAT    ? "calibrate it first: stair calibrate"
-                       : model->stage == STAGE_FROZEN ? "its float weights are gone; take the file that was frozen"
-                                                      : "it has no fine-tuning to resume";
+    const char *hint = model->stage == STAGE_FLOAT ? "calibrate it first: stair calibrate"
+                       : model->stage == STAGE_FROZEN
+                           ? "its float weights are gone; take the file that was frozen"
+                           : "it has no fine-tuning to resume";
     if (!model_expect(model, path, stages, hint, error)) return false;
     if (run->resumed)
-        return recipe_resume(model->training, run->kind, path, settings, &run->position, crc, error);
+        return recipe_resume(model->training, run->kind, path, settings, &run->position, crc,
+                             error);
     fill_defaults(settings, model->training);
     return true;
 }
 
-/* The model's configuration with the options over it, and the other way round: what was not said is as it was. */
+/* The model's configuration with the options over it, and the other way round: what was not said is
+ * as it was. */
 static bool choose_modes(const TrainRun *run, Settings *settings, Error *error) {
     QuantNet *quant = run->model->quant;
     QuantConfig *config = &quant->config;
     if (!settings->ste) settings->ste = ste_names[config->ste];
     if (!settings->bn) settings->bn = config->bn->name;
-    if (!settings->learn_ranges) settings->learn_ranges = settings->fixed_scales ? "none" : config->learn->name;
+    if (!settings->learn_ranges)
+        settings->learn_ranges = settings->fixed_scales ? "none" : config->learn->name;
     const Learn *learn = learn_find(settings->learn_ranges);
     config->bn = bn_mode_find(settings->bn);
     if (!learn || !config->bn || !ste_find(settings->ste, &config->ste))
-        return error_set(error, ERROR_INPUT, "%s: a mode of fine-tuning that this stair does not know", run->output);
+        return error_set(error, ERROR_INPUT,
+                         "%s: a mode of fine-tuning that this stair does not know", run->output);
     if (quant->learned && learn != config->learn)
         return error_set(error, ERROR_USAGE, "--%s: the ranges of %s are parameters already (%s)",
                          settings->fixed_scales ? "fixed-scales" : "learn-ranges",
@@ -60,7 +66,8 @@ static int command_finetune(const Settings *given, Error *error) {
     TrainRun run = {.kind = "finetune", .settings = &settings, .final_fraction = 0.01};
     run.resumed = settings.resume != NULL;
     if (run.resumed == (settings.argument_count == 1))
-        return error_set(error, ERROR_USAGE, "finetune takes IN or --resume FILE, one of the two"), ERROR_USAGE;
+        return error_set(error, ERROR_USAGE, "finetune takes IN or --resume FILE, one of the two"),
+               ERROR_USAGE;
     Model *model = model_load(run.resumed ? settings.resume : settings.arguments[0], error);
     if (!model) return error->code;
     run.model = model;

@@ -1,5 +1,5 @@
-/* stair freeze: a calibrated or fine-tuned checkpoint becomes one of integers. Freezing a frozen one writes the same
- * bytes again. */
+/* stair freeze: a calibrated or fine-tuned checkpoint becomes one of integers. Freezing a frozen
+ * one writes the same bytes again. */
 #include "quant/model.h"
 #include "train/command.h"
 

@@ -1,5 +1,5 @@
-/* stair inspect: what a file holds: stage, net, parameters, every scale and zero point with its formula, the integer
- * program. */
+/* stair inspect: what a file holds: stage, net, parameters, every scale and zero point with its
+ * formula, the integer program. */
 
 #include "quant/model.h"
 #include "train/command.h"
@@ -34,14 +34,14 @@ static void print_nodes(const Model *model) {
 }
 
 static void print_quantizers(const QuantNet *net) {
-    printf("\nactivations: real = scale * (code - zero)\n%-12s %5s %14s %6s %6s %6s %14s %14s\n", "value",
-           "bits", "scale", "zero", "least", "most", "from", "to");
+    printf("\nactivations: real = scale * (code - zero)\n%-12s %5s %14s %6s %6s %6s %14s %14s\n",
+           "value", "bits", "scale", "zero", "least", "most", "from", "to");
     for (int i = 0; i < net->quantizers; i++) {
         const Quantizer *quantizer = net->quantizer[i];
         const QParams *q = &quantizer->q;
-        printf("%-12s %5d %14.9g %6d %6d %6d %14.6g %14.6g\n", quantizer->name, quantizer->spec.bits,
-               (double)q->scale[0], q->zero_point[0], q->qmin, q->qmax, (double)dequantize(q, 0, q->qmin),
-               (double)dequantize(q, 0, q->qmax));
+        printf("%-12s %5d %14.9g %6d %6d %6d %14.6g %14.6g\n", quantizer->name,
+               quantizer->spec.bits, (double)q->scale[0], q->zero_point[0], q->qmin, q->qmax,
+               (double)dequantize(q, 0, q->qmin), (double)dequantize(q, 0, q->qmax));
     }
     Arena *arena = arena_new();
     printf("\nquantizers:\n%s", quant_text(net, arena));
@@ -53,11 +53,11 @@ static json_t *quantizers_to_json(const QuantNet *net) {
     for (int i = 0; i < net->quantizers; i++) {
         const Quantizer *quantizer = net->quantizer[i];
         const QParams *q = &quantizer->q;
-        json_array_append_new(list, json_pack("{s:s, s:i, s:f, s:i, s:i, s:i, s:f, s:f, s:I}", "name",
-                                              quantizer->name, "bits", quantizer->spec.bits, "scale",
-                                              (double)q->scale[0], "zero_point", q->zero_point[0], "qmin",
-                                              q->qmin, "qmax", q->qmax, "min",
-                                              (double)quantizer->seen.min, "max",
+        json_array_append_new(list, json_pack("{s:s, s:i, s:f, s:i, s:i, s:i, s:f, s:f, s:I}",
+                                              "name", quantizer->name, "bits", quantizer->spec.bits,
+                                              "scale", (double)q->scale[0], "zero_point",
+                                              q->zero_point[0], "qmin", q->qmin, "qmax", q->qmax,
+                                              "min", (double)quantizer->seen.min, "max",
                                               (double)quantizer->seen.max, "batches",
                                               (json_int_t)quantizer->seen.batches));
     }
@@ -74,17 +74,19 @@ static json_t *nodes_to_json(const Model *model) {
             json_array_append_new(shape, json_integer(node->shape.dim[d]));
         for (int k = 0; k < node->inputs; k++)
             json_array_append_new(inputs, json_string(model->graph->node[node->in[k]].name));
-        json_array_append_new(list, json_pack("{s:s, s:s, s:o, s:o, s:s}", "name", node->name, "layer",
-                                              node->layer->name, "inputs", inputs, "shape", shape,
-                                              "quantized", fate(model, node, text, sizeof text)));
+        json_array_append_new(list,
+                              json_pack("{s:s, s:s, s:o, s:o, s:s}", "name", node->name, "layer",
+                                        node->layer->name, "inputs", inputs, "shape", shape,
+                                        "quantized", fate(model, node, text, sizeof text)));
     }
     return list;
 }
 
 static bool print_json(const Model *model, Arena *arena, Error *error) {
-    json_t *json = json_pack("{s:s, s:s, s:I, s:s, s:o}", "stage", stage_name(model->stage), "name",
-                             model->graph->name, "parameters", (json_int_t)graph_parameters(model->graph),
-                             "net", graph_text(model->graph, arena), "nodes", nodes_to_json(model));
+    json_t *json =
+        json_pack("{s:s, s:s, s:I, s:s, s:o}", "stage", stage_name(model->stage), "name",
+                  model->graph->name, "parameters", (json_int_t)graph_parameters(model->graph),
+                  "net", graph_text(model->graph, arena), "nodes", nodes_to_json(model));
     json_t *mean = json_array(), *std = json_array();
     for (int c = 0; c < model->pixels.channels; c++) {
         json_array_append_new(mean, json_real((double)model->pixels.mean[c]));
@@ -109,7 +111,8 @@ static bool print_text(Model *model, Arena *arena, Error *error) {
     print_nodes(model);
     if (!model->quant) return true;
     Error none = {0};
-    if (model->stage != STAGE_FROZEN && !quant_freeze(model->quant, error)) return false; /* shown in the lists */
+    if (model->stage != STAGE_FROZEN && !quant_freeze(model->quant, error))
+        return false; /* shown in the lists */
     print_quantizers(model->quant);
     if (!quant_integral(model->quant, &none)) {
         printf("\nno program: %s\n", none.message);

@@ -20,34 +20,38 @@ static json_t *result_to_json(const char *path, const float *logits, int count, 
     json_t *values = json_array(), *name = json_string(path);
     for (int i = 0; i < count; i++) json_array_append_new(values, json_number((double)logits[i]));
     return json_pack("{s:o, s:i, s:f, s:o, s:s}", "image", name ? name : json_null(), "predicted",
-                     argmax(logits, count), "confidence", confidence(logits, count), "logits", values,
-                     "preparation", story);
+                     argmax(logits, count), "confidence", confidence(logits, count), "logits",
+                     values, "preparation", story);
 }
 
 /* One picture becomes a data set of one image. */
-static bool predict(Engine *engine, const char *path, float *logits, json_t *results, Error *error) {
+static bool predict(Engine *engine, const char *path, float *logits, json_t *results,
+                    Error *error) {
     const Model *model = engine_model(engine);
     const Shape *input = &model->graph->node[0].shape;
     char text[SHAPE_TEXT];
     if (input->rank != 3)
-        return error_set(error, ERROR_INPUT, "%s takes no pictures: its input is %s, not channels x height x width",
+        return error_set(error, ERROR_INPUT,
+                         "%s takes no pictures: its input is %s, not channels x height x width",
                          model->graph->name, shape_text(input, text));
     Arena *arena = arena_new();
     Image image = {0};
     uint8_t label = 0;
     char story[IMAGE_STORY];
-    Dataset one = {.count = 1, .channels = input->dim[0], .height = input->dim[1], .width = input->dim[2]};
+    Dataset one = {
+        .count = 1, .channels = input->dim[0], .height = input->dim[1], .width = input->dim[2]};
     one.labels = &label;
     one.pixels = arena_alloc(arena, shape_count(input));
-    bool ok = image_open(path, &image, error) &&
-              image_fit(&image, one.channels, one.height, one.width, true, one.pixels, story, error) &&
-              engine_run(engine, &one, 0, 1, logits, error);
+    bool ok =
+        image_open(path, &image, error) &&
+        image_fit(&image, one.channels, one.height, one.width, true, one.pixels, story, error) &&
+        engine_run(engine, &one, 0, 1, logits, error);
     int count = model_outputs(model);
     if (ok && results)
         json_array_append_new(results, result_to_json(path, logits, count, story));
     else if (ok)
-        printf("%s: %d (%.1f%%)%s%s\n", path, argmax(logits, count), 100 * confidence(logits, count),
-               *story ? "  " : "", story);
+        printf("%s: %d (%.1f%%)%s%s\n", path, argmax(logits, count),
+               100 * confidence(logits, count), *story ? "  " : "", story);
     image_free(&image);
     arena_free(arena);
     return ok;
@@ -65,7 +69,8 @@ static int command_predict(const Settings *settings, Error *error) {
             ok = predict(engine, settings->arguments[i], logits, results, error);
         if (ok && results)
             json_print(json_pack("{s:s, s:s, s:O}", "stage", stage_name(model->stage), "engine",
-                                        engine_name(engine), "images", results), error);
+                                 engine_name(engine), "images", results),
+                       error);
         arena_free(arena);
     }
     json_decref(results);

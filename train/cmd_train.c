@@ -23,8 +23,9 @@ static bool same_net(const Settings *settings, const Model *model, Error *error)
     bool same = strcmp(graph_text(named, arena), graph_text(model->graph, arena)) == 0;
     arena_free(arena);
     graph_free(named);
-    return same || error_set(error, ERROR_USAGE, "--model contradicts %s, which holds another net, %s",
-                             settings->resume, model->graph->name);
+    return same ||
+           error_set(error, ERROR_USAGE, "--model contradicts %s, which holds another net, %s",
+                     settings->resume, model->graph->name);
 }
 
 static Model *resume(Settings *settings, TrainRun *run, uint32_t *crc, Error *error) {
@@ -34,7 +35,8 @@ static Model *resume(Settings *settings, TrainRun *run, uint32_t *crc, Error *er
                                                  : "it has no training to resume";
     if (model_expect(model, settings->resume, 1 << STAGE_FLOAT, hint, error) &&
         same_net(settings, model, error) &&
-        recipe_resume(model->training, run->kind, settings->resume, settings, &run->position, crc, error))
+        recipe_resume(model->training, run->kind, settings->resume, settings, &run->position, crc,
+                      error))
         return model;
     model_free(model);
     return NULL;

@@ -1,5 +1,6 @@
-/* stair verify: does the model that was validated equal the one that ships? Fake-quantized evaluation against the
- * integer program, every code of every layer of every image. Exit status 5 if one differs. */
+/* stair verify: does the model that was validated equal the one that ships? Fake-quantized
+ * evaluation against the integer program, every code of every layer of every image. Exit status 5
+ * if one differs. */
 #include "quant/compare.h"
 #include "train/command.h"
 #include "train/engine.h"
@@ -9,10 +10,10 @@ static json_t *layers_to_json(const Comparison *comparison) {
     json_t *layers = json_array();
     for (int v = 0; v < comparison->program->values; v++) {
         const ValueComparison *value = &comparison->value[v];
-        json_array_append_new(layers, json_pack("{s:s, s:I, s:I, s:i}", "name", value->name, "codes",
-                                                (json_int_t)value->codes, "mismatched_codes",
-                                                (json_int_t)value->mismatched, "max_difference",
-                                                value->max_difference));
+        json_array_append_new(layers, json_pack("{s:s, s:I, s:I, s:i}", "name", value->name,
+                                                "codes", (json_int_t)value->codes,
+                                                "mismatched_codes", (json_int_t)value->mismatched,
+                                                "max_difference", value->max_difference));
     }
     return layers;
 }
@@ -20,12 +21,13 @@ static json_t *layers_to_json(const Comparison *comparison) {
 static bool report(const Comparison *comparison, bool json, Error *error) {
     ValueComparison total = compare_total(comparison);
     if (json)
-        return json_print(json_pack("{s:I, s:I, s:I, s:i, s:I, s:o}", "images",
-                                           (json_int_t)comparison->images, "codes", (json_int_t)total.codes,
-                                           "mismatched_codes", (json_int_t)total.mismatched,
-                                           "max_difference", total.max_difference, "argmax_differs",
-                                           (json_int_t)comparison->argmax_differs, "layers",
-                                           layers_to_json(comparison)), error);
+        return json_print(
+            json_pack("{s:I, s:I, s:I, s:i, s:I, s:o}", "images", (json_int_t)comparison->images,
+                      "codes", (json_int_t)total.codes, "mismatched_codes",
+                      (json_int_t)total.mismatched, "max_difference", total.max_difference,
+                      "argmax_differs", (json_int_t)comparison->argmax_differs, "layers",
+                      layers_to_json(comparison)),
+            error);
     printf("%-12s %14s %12s %10s\n", "layer", "codes", "mismatched", "largest");
     for (int v = 0; v < comparison->program->values; v++) {
         const ValueComparison *value = &comparison->value[v];
@@ -83,7 +85,8 @@ static int command_verify(const Settings *settings, Error *error) {
 }
 
 static const OptionUse options[] = {
-    TAKES("data"), TAKES("limit"), TAKES("batch"), TAKES("json"), TAKES("threads"), TAKES_COMMON, {0},
+    TAKES("data"), TAKES("limit"), TAKES("batch"), TAKES("json"), TAKES("threads"), TAKES_COMMON,
+    {0},
 };
 
 const Command verify_command = {

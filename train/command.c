@@ -113,7 +113,8 @@ static bool outputs_are_new(const Settings *s, Error *error) {
         if (!out) continue;
         bool resumed = i > 0 && same_file(out, s->resume); /* a run itself goes on in its file */
         if (resumed || is_input(s, out))
-            return error_set(error, ERROR_USAGE, "%s is input and output; name another output", out);
+            return error_set(error, ERROR_USAGE, "%s is input and output; name another output",
+                             out);
         for (int k = 0; k < i; k++)
             if (outputs[k] && (strcmp(out, outputs[k]) == 0 || same_file(out, outputs[k])))
                 return error_set(error, ERROR_USAGE, "%s would be written twice", out);

@@ -10,7 +10,8 @@ struct Engine {
     Model *model;
     Arena *arena;
     const char *name;
-    bool (*run)(Engine *engine, const Dataset *data, int first, int count, float *logits, Error *error);
+    bool (*run)(Engine *engine, const Dataset *data, int first, int count, float *logits,
+                Error *error);
     Tape *tape, *own_tape; /* graph engines */
     Program *program;      /* the integer engine */
     void **scratch;        /* [parallel_threads()] */
@@ -27,11 +28,13 @@ bool model_fits(const Model *model, const Dataset *data, Error *error) {
     if (shape_count(input) != shape_count(&images) || input->dim[0] != data->channels)
         return error_set(error, ERROR_INPUT, "%s has images of %s, %s takes %s", data->source,
                          shape_text(&images, a), model->graph->name, shape_text(input, b));
-    int outputs = model_outputs(model); /* the labels there are count: a data set may use few of its classes */
+    int outputs = model_outputs(
+        model); /* the labels there are count: a data set may use few of its classes */
     for (int i = 0; i < data->count; i++)
         if (data->labels[i] >= outputs)
-            return error_set(error, ERROR_INPUT, "%s: image %d has label %d, %s has outputs 0 to %d",
-                             data->source, i, data->labels[i], model->graph->name, outputs - 1);
+            return error_set(error, ERROR_INPUT,
+                             "%s: image %d has label %d, %s has outputs 0 to %d", data->source, i,
+                             data->labels[i], model->graph->name, outputs - 1);
     return true;
 }
 
@@ -55,7 +58,8 @@ static void normalize_chunk(void *context, int index, int worker) {
     (void)worker;
     const Images *images = context;
     const Model *model = images->model;
-    size_t bytes = dataset_image_bytes(images->data), plane = bytes / (size_t)model->pixels.channels;
+    size_t bytes = dataset_image_bytes(images->data),
+           plane = bytes / (size_t)model->pixels.channels;
     for (int i = chunk_begin(index); i < chunk_end(index, images->count); i++) {
         const uint8_t *pixels = dataset_image(images->data, images->first + i);
         float *x = images->x + (size_t)i * bytes;
@@ -87,8 +91,9 @@ static bool run_graph(Engine *engine, const Dataset *data, int first, int count,
     tape_reset(tape);
     tape->recording = recording;
     if (value.code) return error_set(error, value.code, "%s", value.message);
-    return finite || error_set(error, ERROR_INPUT, "%s: the output is NaN or infinite for images %d to %d",
-                               engine->model->graph->name, first, first + count - 1);
+    return finite ||
+           error_set(error, ERROR_INPUT, "%s: the output is NaN or infinite for images %d to %d",
+                     engine->model->graph->name, first, first + count - 1);
 }
 
 static Engine *engine_new(Model *model, const char *name) {
@@ -157,9 +162,14 @@ void engine_close(Engine *engine) {
     arena_free(engine->arena);
 }
 
-const char *engine_name(const Engine *engine) { return engine->name; }
-const Model *engine_model(const Engine *engine) { return engine->model; }
+const char *engine_name(const Engine *engine) {
+    return engine->name;
+}
+const Model *engine_model(const Engine *engine) {
+    return engine->model;
+}
 
-bool engine_run(Engine *engine, const Dataset *data, int first, int count, float *logits, Error *error) {
+bool engine_run(Engine *engine, const Dataset *data, int first, int count, float *logits,
+                Error *error) {
     return engine->run(engine, data, first, count, logits, error);
 }

@@ -26,10 +26,10 @@ typedef struct Loop {
     ModelArray *array; /* [optimizer->arrays]: what the checkpoint keeps of it */
     const Schedule *schedule;
     SchedulePlan plan;
-    int *labels;   /* [batch] */
-    FILE *log;     /* NULL: none */
+    int *labels; /* [batch] */
+    FILE *log;   /* NULL: none */
     Progress progress;
-    int64_t images; /* seen in this process */
+    int64_t images;          /* seen in this process */
     double training_seconds; /* of the running epoch, evaluation apart */
     int64_t epoch_images;    /* seen in that time */
     bool saved;              /* the output holds an epoch of this process */
@@ -46,7 +46,8 @@ static uint32_t checksum(const Dataset *data) {
 bool train_data(TrainRun *run, Dataset **train, Dataset **test, uint32_t crc, Error *error) {
     const Settings *settings = run->settings;
     *train = *test = NULL;
-    if (settings->augment && !augment_parse(settings->augment, &run->augmentations, error)) return false;
+    if (settings->augment && !augment_parse(settings->augment, &run->augmentations, error))
+        return false;
     *train = dataset_open(settings->data, true, settings->limit, error);
     if (*train) *test = dataset_open(settings->data, false, settings->limit, error);
     if (!*test || !model_fits(run->model, *train, error) || !model_fits(run->model, *test, error))
@@ -81,11 +82,13 @@ Optimizer *train_optimizer(const Graph *graph, const OptimizerSpec *spec, Arena 
 static void start_optimizer(Loop *loop) {
     const Settings *s = loop->run->settings;
     OptimizerSpec spec = {s->momentum, s->weight_decay, s->nesterov};
-    const Optimizer *optimizer = loop->optimizer = train_optimizer(loop->run->model->graph, &spec, loop->arena);
+    const Optimizer *optimizer = loop->optimizer =
+        train_optimizer(loop->run->model->graph, &spec, loop->arena);
     loop->array = arena_alloc(loop->arena, sizeof *loop->array * (size_t)optimizer->arrays);
     for (int i = 0; i < optimizer->arrays; i++)
-        loop->array[i] = (ModelArray){arena_text(loop->arena, "optimizer.%s", optimizer->array[i].name),
-                                      optimizer->array[i].shape, optimizer->array[i].data};
+        loop->array[i] =
+            (ModelArray){arena_text(loop->arena, "optimizer.%s", optimizer->array[i].name),
+                         optimizer->array[i].shape, optimizer->array[i].data};
 }
 
 static bool open_log(Loop *loop, Error *error) {
@@ -146,16 +149,17 @@ static bool gradients_finite(const Optimizer *optimizer, const char **name) {
 /* `step` counts from 1; `what` is a clause: what went wrong, and where. */
 static bool diverged(const Loop *loop, int64_t step, const char *what, Error *error) {
     double rate = schedule_rate(loop->schedule, &loop->plan, step - 1);
-    return error_set(error, ERROR_DIVERGED,
-                     "diverged at step %lld: %s (learning rate %g); a smaller --lr or a --warmup may "
-                     "help; %s",
-                     (long long)step, what, rate,
-                     loop->saved || loop->run->resumed ? "the last checkpoint is as it was"
-                                                       : "nothing was saved");
+    return error_set(
+        error, ERROR_DIVERGED,
+        "diverged at step %lld: %s (learning rate %g); a smaller --lr or a --warmup may "
+        "help; %s",
+        (long long)step, what, rate,
+        loop->saved || loop->run->resumed ? "the last checkpoint is as it was"
+                                          : "nothing was saved");
 }
 
-/* Names the first parameter that holds NaN or infinity, NULL if none does. A relu or a batch's own statistics can
- * hide one from the loss, and a file with one would be refused. */
+/* Names the first parameter that holds NaN or infinity, NULL if none does. A relu or a batch's own
+ * statistics can hide one from the loss, and a file with one would be refused. */
 static const char *bad_parameter(const Graph *graph, Arena *arena) {
     for (int i = 0; i < graph->nodes; i++)
         for (int k = 0; k < graph->node[i].params; k++) {
@@ -166,7 +170,8 @@ static const char *bad_parameter(const Graph *graph, Arena *arena) {
     return NULL;
 }
 
-/* What the quantizers do in the coming step: a function of its number, so that a resumed run does the same. */
+/* What the quantizers do in the coming step: a function of its number, so that a resumed run does
+ * the same. */
 static void set_phase(const Loop *loop) {
     QuantNet *quant = loop->run->model->quant;
     const Settings *s = loop->run->settings;
@@ -184,7 +189,8 @@ static void update(const Loop *loop, double rate) {
     if (quant) quant_limit_scales(quant);
 }
 
-/* Forward, loss, backward, update. Stops before an update that would write something that is no number. */
+/* Forward, loss, backward, update. Stops before an update that would write something that is no
+ * number. */
 static bool loop_step(Loop *loop, Error *error) {
     TrainRun *run = loop->run;
     const Graph *graph = run->model->graph;
@@ -193,8 +199,8 @@ static bool loop_step(Loop *loop, Error *error) {
     set_phase(loop);
     tape_reset(loop->tape);
     Tensor *x = tape_tensor(loop->tape, shape_batched(&graph->node[0].shape, run->settings->batch));
-    int n = loader_batch(loop->loader, (uint64_t)epoch, (int)(at->step % loop->plan.steps_per_epoch),
-                         x->data, loop->labels);
+    int n = loader_batch(loop->loader, (uint64_t)epoch,
+                         (int)(at->step % loop->plan.steps_per_epoch), x->data, loop->labels);
     x->shape.dim[0] = n; /* the last batch of an epoch may be smaller */
     x->count = shape_count(&x->shape);
 
@@ -218,7 +224,8 @@ static bool loop_step(Loop *loop, Error *error) {
 
     int outputs = (int)(logits->count / (size_t)n);
     for (int i = 0; i < n; i++)
-        at->correct += argmax(logits->data + (size_t)i * (size_t)outputs, outputs) == loop->labels[i];
+        at->correct +=
+            argmax(logits->data + (size_t)i * (size_t)outputs, outputs) == loop->labels[i];
     at->loss_sum += (double)loss->data[0] * n;
     at->seen += n;
     at->step++;
@@ -233,7 +240,8 @@ static bool save(Loop *loop, Error *error) {
     TrainRun *run = loop->run;
     const char *bad = bad_parameter(run->model->graph, loop->arena);
     if (bad)
-        return diverged(loop, run->position.step, arena_text(loop->arena, "%s is not finite", bad), error);
+        return diverged(loop, run->position.step, arena_text(loop->arena, "%s is not finite", bad),
+                        error);
     if (!run->output) return true;
     json_decref(run->model->training);
     run->model->training =
@@ -264,15 +272,17 @@ static bool end_epoch(Loop *loop, Error *error) {
     Evaluation test;
     Error reason = {0};
     Engine *engine = engine_open(run->model, run->settings->batch, loop->tape, &reason);
-    bool ok = engine && evaluate(engine, run->test, run->settings->batch, NULL, NULL, &test, &reason);
+    bool ok =
+        engine && evaluate(engine, run->test, run->settings->batch, NULL, NULL, &test, &reason);
     engine_close(engine);
     if (run->model->quant) quant_simulate(run->model->quant);
     if (!ok) /* the net's values, not the images, which are bytes */
-        return diverged(loop, run->position.step, arena_text(loop->arena, "%s", reason.message), error);
+        return diverged(loop, run->position.step, arena_text(loop->arena, "%s", reason.message),
+                        error);
     if (loop->log) {
         double rate = schedule_rate(loop->schedule, &loop->plan, run->position.step - 1);
-        json_t *line = json_pack("{s:i, s:I, s:o, s:o, s:f, s:f, s:o}", "epoch", point.epoch, "step",
-                                 (json_int_t)point.step, "loss", json_number(point.loss),
+        json_t *line = json_pack("{s:i, s:I, s:o, s:o, s:f, s:f, s:o}", "epoch", point.epoch,
+                                 "step", (json_int_t)point.step, "loss", json_number(point.loss),
                                  "train_accuracy", json_number(point.accuracy), "test_accuracy",
                                  test.accuracy, "learning_rate", rate, "images_per_second",
                                  json_number((double)loop->epoch_images / loop->training_seconds));
@@ -303,7 +313,8 @@ static int loop_run(Loop *loop, Error *error) {
     int64_t per_epoch = loop->plan.steps_per_epoch;
     if (at->step >= loop->plan.steps) {
         if (loop->run->resumed)
-            fprintf(stderr, "stair: the run is complete (%lld steps); a larger --epochs extends it\n",
+            fprintf(stderr,
+                    "stair: the run is complete (%lld steps); a larger --epochs extends it\n",
                     (long long)loop->plan.steps);
         return save(loop, error) ? 0 : error->code;
     }

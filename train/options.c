@@ -95,7 +95,9 @@ static bool read_span(const Option *option, const char *text, IntList *list) {
     char *dots = strstr(word, "..");
     if (dots) *dots = '\0';
     int first, last;
-    if (!read_int(option, NULL, word, &first) || !read_int(option, NULL, dots ? dots + 2 : word, &last)) return false;
+    if (!read_int(option, NULL, word, &first) ||
+        !read_int(option, NULL, dots ? dots + 2 : word, &last))
+        return false;
     for (int step = first <= last ? 1 : -1;; first += step) {
         if (list->count == INT_LIST_MOST) return false;
         list->value[list->count++] = first;
@@ -172,7 +174,9 @@ const char *option_takes(const Option *option, const OptionUse *use, char *text,
     else
         text_append(text, size, "%s", kind->what ? kind->what : "no value");
     if (kind->number) text_append(text, size, " from %.16g to %.16g", option->min, option->max);
-    if (use && use->many) text_append(text, size, ", or several, like %s", option->fallback ? "8..4 or 8,6,4" : "0,1,2");
+    if (use && use->many)
+        text_append(text, size, ", or several, like %s",
+                    option->fallback ? "8..4 or 8,6,4" : "0,1,2");
     return text;
 }
 

@@ -9,11 +9,11 @@
 
 /* Where a run stands. */
 typedef struct ProgressPoint {
-    int epoch, epochs;   /* 1 .. epochs */
-    int64_t step, steps; /* done, of all */
-    int64_t images;      /* seen since progress_start */
-    double loss;         /* NaN: not known yet, and left out */
-    double accuracy;     /* 0..1; NaN likewise */
+    int epoch, epochs;    /* 1 .. epochs */
+    int64_t step, steps;  /* done, of all */
+    int64_t images;       /* seen since progress_start */
+    double loss;          /* NaN: not known yet, and left out */
+    double accuracy;      /* 0..1; NaN likewise */
     double test_accuracy; /* 0..1; NaN: not measured, and left out */
 } ProgressPoint;
 

@@ -12,12 +12,16 @@ typedef struct RecipeType {
     bool (*take)(const json_t *json, void *value);
 } RecipeType;
 
-static json_t *keep_real(const void *value) { return json_real(*(const double *)value); }
+static json_t *keep_real(const void *value) {
+    return json_real(*(const double *)value);
+}
 static bool take_real(const json_t *json, void *value) {
     *(double *)value = json_number_value(json);
     return json_is_number(json);
 }
-static json_t *keep_int(const void *value) { return json_integer(*(const int *)value); }
+static json_t *keep_int(const void *value) {
+    return json_integer(*(const int *)value);
+}
 static bool take_int(const json_t *json, void *value) {
     *(int *)value = (int)json_integer_value(json);
     return json_is_integer(json) && json_integer_value(json) == *(int *)value;
@@ -29,7 +33,9 @@ static bool take_seed(const json_t *json, void *value) {
     *(uint64_t *)value = (uint64_t)json_integer_value(json);
     return json_is_integer(json) && json_integer_value(json) >= 0;
 }
-static json_t *keep_flag(const void *value) { return json_boolean(*(const bool *)value); }
+static json_t *keep_flag(const void *value) {
+    return json_boolean(*(const bool *)value);
+}
 static bool take_flag(const json_t *json, void *value) {
     *(bool *)value = json_is_true(json);
     return json_is_boolean(json);
@@ -37,7 +43,8 @@ static bool take_flag(const json_t *json, void *value) {
 static json_t *keep_text(const void *value) {
     const char *text = *(const char *const *)value;
     json_t *json = text ? json_string(text) : NULL;
-    return json ? json : json_null(); /* a folder's name need not be UTF-8: JSON cannot hold it then */
+    return json ? json
+                : json_null(); /* a folder's name need not be UTF-8: JSON cannot hold it then */
 }
 static bool take_text(const json_t *json, void *value) {
     *(const char **)value = json_string_value(json);
@@ -48,7 +55,8 @@ static const RecipeType real = {keep_real, take_real}, whole = {keep_int, take_i
                         seed = {keep_seed, take_seed}, flag = {keep_flag, take_flag},
                         text = {keep_text, take_text};
 
-#define ROW(field, option, type) {option, offsetof(Settings, field), type}
+#define ROW(field, option, type)                                                                   \
+    { option, offsetof(Settings, field), type }
 static const struct {
     const char *option;
     size_t offset;
@@ -77,12 +85,12 @@ static const struct {
 };
 enum { ROWS = sizeof rows / sizeof *rows };
 
-json_t *recipe_to_json(const char *kind, const Settings *settings, const Position *position, uint32_t data_crc,
-                       const json_t *origin) {
+json_t *recipe_to_json(const char *kind, const Settings *settings, const Position *position,
+                       uint32_t data_crc, const json_t *origin) {
     json_t *json = json_pack("{s:s, s:I, s:I, s:I, s:f, s:I}", "kind", kind, "step",
-                             (json_int_t)position->step, "seen", (json_int_t)position->seen, "correct",
-                             (json_int_t)position->correct, "loss_sum", position->loss_sum, "data_crc",
-                             (json_int_t)data_crc);
+                             (json_int_t)position->step, "seen", (json_int_t)position->seen,
+                             "correct", (json_int_t)position->correct, "loss_sum",
+                             position->loss_sum, "data_crc", (json_int_t)data_crc);
     json_t *options = json_object();
     for (int i = 0; i < ROWS; i++)
         json_object_set_new(options, rows[i].option,
@@ -93,11 +101,12 @@ json_t *recipe_to_json(const char *kind, const Settings *settings, const Positio
 }
 
 static bool broken(const char *path, const char *what, Error *error) {
-    return error_set(error, ERROR_INPUT, "%s: stair.training: '%s' is missing or no value for it", path,
-                     what);
+    return error_set(error, ERROR_INPUT, "%s: stair.training: '%s' is missing or no value for it",
+                     path, what);
 }
 
-/* Is what the file says a value that the command line would take? Text is judged where it is used. */
+/* Is what the file says a value that the command line would take? Text is judged where it is used.
+ */
 static bool in_range(int i, const Settings *kept) {
     const Option *option = option_find(rows[i].option);
     const void *place = (const char *)kept + rows[i].offset;
@@ -109,17 +118,20 @@ static bool in_range(int i, const Settings *kept) {
 }
 
 /* Compares the option on the command line with the file's; a run may only be made longer. */
-static bool agrees(int i, const Settings *given, const Settings *kept, const char *path, Error *error) {
+static bool agrees(int i, const Settings *given, const Settings *kept, const char *path,
+                   Error *error) {
     const char *option = rows[i].option;
     json_t *a = rows[i].type->keep((const char *)given + rows[i].offset);
     json_t *b = rows[i].type->keep((const char *)kept + rows[i].offset);
     bool same = json_equal(a, b);
     char *want = json_dumps(b, JSON_ENCODE_ANY | JSON_REAL_PRECISION(9));
     if (strcmp(option, "epochs") == 0 && given->epochs >= kept->epochs) same = true;
-    if (strcmp(option, "data") == 0) same = true; /* folders move; the images' checksum is what counts */
+    if (strcmp(option, "data") == 0)
+        same = true; /* folders move; the images' checksum is what counts */
     if (!same)
         error_set(error, ERROR_USAGE, "--%s contradicts %s, whose run has %s%s", option, path,
-                  want ? want : "another", strcmp(option, "epochs") == 0 ? " (more would extend it)" : "");
+                  want ? want : "another",
+                  strcmp(option, "epochs") == 0 ? " (more would extend it)" : "");
     free(want);
     json_decref(a);
     json_decref(b);
@@ -136,7 +148,8 @@ bool recipe_resume(const json_t *training, const char *kind, const char *path, S
     Settings kept = *settings;
     for (int i = 0; i < ROWS; i++) {
         void *place = (char *)&kept + rows[i].offset;
-        if (!rows[i].type->take(json_object_get(options, rows[i].option), place) || !in_range(i, &kept))
+        if (!rows[i].type->take(json_object_get(options, rows[i].option), place) ||
+            !in_range(i, &kept))
             return broken(path, rows[i].option, error);
         if (settings_given(settings, rows[i].option) && !agrees(i, settings, &kept, path, error))
             return false;
@@ -155,7 +168,8 @@ bool recipe_resume(const json_t *training, const char *kind, const char *path, S
     position->loss_sum = json_number_value(json_object_get(training, "loss_sum"));
     *data_crc = (uint32_t)number[3];
     *settings = kept;
-    if (!settings->schedule || !schedule_find(settings->schedule)) return broken(path, "schedule", error);
+    if (!settings->schedule || !schedule_find(settings->schedule))
+        return broken(path, "schedule", error);
     Augmentations augmentations;
     if (settings->augment && !augment_parse(settings->augment, &augmentations, NULL))
         return broken(path, "augment", error);
@@ -164,6 +178,7 @@ bool recipe_resume(const json_t *training, const char *kind, const char *path, S
 
 double recipe_origin(const json_t *training, const char *name, double otherwise) {
     const json_t *origin = json_object_get(training, "origin");
-    const json_t *value = json_object_get(json_object_get(origin ? origin : training, "options"), name);
+    const json_t *value =
+        json_object_get(json_object_get(origin ? origin : training, "options"), name);
     return json_is_number(value) ? json_number_value(value) : otherwise;
 }

@@ -18,12 +18,14 @@ bool conv_shape(Node *node, const Shape *const in[], Error *error) {
     const ConvLayerSpec *spec = node->spec;
     int channels = in[0]->dim[0], spatial = in[0]->rank - 1;
     if (channels % spec->groups || spec->out % spec->groups)
-        return error_set(error, ERROR_INPUT, "groups=%d must divide %d input and %d output channels",
-                         spec->groups, channels, spec->out);
+        return error_set(error, ERROR_INPUT,
+                         "groups=%d must divide %d input and %d output channels", spec->groups,
+                         channels, spec->out);
     if (!window_fits(&spec->window, in[0], error)) return false;
     const int *k = spec->window.kernel;
     double weights = (double)spec->out * channels / spec->groups * k[0] * k[1] * k[2];
-    if (weights > 0x1p28) return error_set(error, ERROR_INPUT, "%.0f weights, at most 2^28", weights);
+    if (weights > 0x1p28)
+        return error_set(error, ERROR_INPUT, "%.0f weights, at most 2^28", weights);
     Shape batched = shape_batched(in[0], 1);
     batched = window_shape(&spec->window, &batched, spec->out);
     node->shape = shape_sample(&batched);

@@ -1,5 +1,5 @@
-/* What the convolutions of any rank share: spec, fields, sizes and the map itself. A layer row adds its name
- * and the number of spatial dimensions. */
+/* What the convolutions of any rank share: spec, fields, sizes and the map itself. A layer row adds
+ * its name and the number of spatial dimensions. */
 #pragma once
 
 #include "nn/graph.h"

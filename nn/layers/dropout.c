@@ -1,4 +1,5 @@
-/* dropout: while training, each value is 0 with probability p, else divided by 1 - p; else the identity. */
+/* dropout: while training, each value is 0 with probability p, else divided by 1 - p; else the
+ * identity. */
 #include "nn/graph.h"
 
 typedef struct DropoutSpec {

@@ -1,5 +1,5 @@
-/* globalavgpool: the mean of each channel: an average pool whose window is the whole input. The spatial sizes
- * of the result are 1, as of PyTorch's AdaptiveAvgPool(1). */
+/* globalavgpool: the mean of each channel: an average pool whose window is the whole input. The
+ * spatial sizes of the result are 1, as of PyTorch's AdaptiveAvgPool(1). */
 #include "nn/layers/pool.h"
 
 /* The spec holds the window, which has no text form: it follows from the input. */

@@ -1,5 +1,5 @@
-/* input: the net's only entrance; its shape is that of one sample (channels x height x width; CxL of a 1-D
- * net, CxDxHxW of a 3-D one). */
+/* input: the net's only entrance; its shape is that of one sample (channels x height x width; CxL
+ * of a 1-D net, CxDxHxW of a 3-D one). */
 #include "nn/layer.h"
 #include "nn/graph.h"
 

@@ -19,7 +19,8 @@ static bool shape(Node *node, const Shape *const in[], Error *error) {
     const LinearSpec *spec = node->spec;
     char text[SHAPE_TEXT];
     if (in[0]->rank != 1)
-        return error_set(error, ERROR_INPUT, "linear needs a flat input, not %s: put a flatten before it",
+        return error_set(error, ERROR_INPUT,
+                         "linear needs a flat input, not %s: put a flatten before it",
                          shape_text(in[0], text));
     if ((double)spec->out * in[0]->dim[0] > 0x1p28)
         return error_set(error, ERROR_INPUT, "%d x %d weights, at most 2^28", spec->out,

@@ -3,8 +3,9 @@
 #define WINDOW(part) offsetof(PoolSpec, window.part)
 #define POOL_FIELDS                                                                                \
     {"kernel", &field_sizes, WINDOW(kernel), 1, 255, NULL, NULL},                                  \
-        {"stride", &field_sizes, WINDOW(stride), 1, 255, "@kernel", NULL},                         \
-        {"padding", &field_sizes, WINDOW(padding), 0, 127, "0", NULL}
+        {"stride", &field_sizes, WINDOW(stride), 1, 255, "@kernel", NULL}, {                       \
+        "padding", &field_sizes, WINDOW(padding), 0, 127, "0", NULL                                \
+    }
 
 const Field pool_fields[] = {POOL_FIELDS, {0}};
 const Field maxpool_fields[] = {
@@ -13,8 +14,8 @@ const Field maxpool_fields[] = {
     {0},
 };
 
-/* Whether each output position along dimension d has a place on the input. With dilation even a window that is
- * padded by less than its half may straddle the whole input. */
+/* Whether each output position along dimension d has a place on the input. With dilation even a
+ * window that is padded by less than its half may straddle the whole input. */
 static bool sees_input(const Window *w, int d, int in) {
     for (int o = 0; o < window_out(w, d, in); o++) {
         bool inside = false;
@@ -35,7 +36,7 @@ bool pool_shape(Node *node, const Shape *const in[], Error *error) {
                          shape_text(in[0], text));
     for (int d = 0; d < SPATIAL; d++) {
         if (!spec->window.dilation[d]) spec->window.dilation[d] = 1; /* pools without that field */
-        if (2 * spec->window.padding[d] > spec->window.kernel[d]) /* a window of padding alone */
+        if (2 * spec->window.padding[d] > spec->window.kernel[d])    /* a window of padding alone */
             return error_set(error, ERROR_INPUT, "padding=%d is more than half of kernel=%d",
                              spec->window.padding[d], spec->window.kernel[d]);
     }
@@ -45,7 +46,8 @@ bool pool_shape(Node *node, const Shape *const in[], Error *error) {
     window_sizes(&batched, size);
     for (int d = 0; d < SPATIAL; d++)
         if (!sees_input(&spec->window, d, size[d]))
-            return error_set(error, ERROR_INPUT, "a window of %d places, dilation=%d, would lie in the padding alone",
+            return error_set(error, ERROR_INPUT,
+                             "a window of %d places, dilation=%d, would lie in the padding alone",
                              spec->window.kernel[d], spec->window.dilation[d]);
     batched = window_shape(&spec->window, &batched, in[0]->dim[0]);
     node->shape = shape_sample(&batched);

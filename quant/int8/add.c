@@ -1,6 +1,6 @@
-/* add: inputs of different scales, brought to the output's by one multiplier each at a joint shift, added in 64 bits
- * and rounded once (N7). An input has at most 256 codes, so its products are a table; the rounding constant
- * is in the first. */
+/* add: inputs of different scales, brought to the output's by one multiplier each at a joint shift,
+ * added in 64 bits and rounded once (N7). An input has at most 256 codes, so its products are a
+ * table; the rounding constant is in the first. */
 #include "quant/rules/integers.h"
 #include "quant/program.h"
 

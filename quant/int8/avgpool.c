@@ -1,5 +1,5 @@
-/* avgpool: the exact sum of q - Z over the window, then one multiplier that divides and changes the scale, and one
- * rounding (N7). Places in the padding are 0 and add nothing. */
+/* avgpool: the exact sum of q - Z over the window, then one multiplier that divides and changes the
+ * scale, and one rounding (N7). Places in the padding are 0 and add nothing. */
 #include "quant/int8/pool.h"
 #include "quant/rules/integers.h"
 

@@ -1,5 +1,5 @@
-/* batchnorm: one that stands alone, as a depthwise convolution whose kernel has one place: for each channel
- * acc = (q_x - Z_x) q_w + q_b, then N6. */
+/* batchnorm: one that stands alone, as a depthwise convolution whose kernel has one place: for each
+ * channel acc = (q_x - Z_x) q_w + q_b, then N6. */
 #include "quant/int8/gemm.h"
 #include "quant/kernels/qdepthwise.h"
 
@@ -38,7 +38,8 @@ static void run(const Instr *instr, const Call *call) {
     for (int first = 0; first < places; first += PLACES) {
         int count = places - first < PLACES ? places - first : PLACES;
         for (int i = 0; i < count; i++) place[i] = call->in[0] + (size_t)(first + i) * channels;
-        qdepthwise_kernel()->run(depthwise, count, place, call->out + (size_t)first * channels, channels);
+        qdepthwise_kernel()->run(depthwise, count, place, call->out + (size_t)first * channels,
+                                 channels);
     }
 }
 

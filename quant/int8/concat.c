@@ -1,5 +1,6 @@
-/* concat: each input's codes are brought to the output's grid, one rounding each (N7). An input has at most 256
- * codes, so that is a table; channels lie last, so each position takes a run of bytes from each input. */
+/* concat: each input's codes are brought to the output's grid, one rounding each (N7). An input has
+ * at most 256 codes, so that is a table; channels lie last, so each position takes a run of bytes
+ * from each input. */
 #include "quant/program.h"
 #include "quant/rules/integers.h"
 

@@ -1,6 +1,7 @@
-/* conv: the integer convolution. The patch of each output position is gathered into a row of bytes (places in the
- * padding hold the zero point, N5), and a block of rows meets the weights in the integer matrix product, which
- * requantizes in the same breath. Groups are products of their own on their own channels. */
+/* conv: the integer convolution. The patch of each output position is gathered into a row of bytes
+ * (places in the padding hold the zero point, N5), and a block of rows meets the weights in the
+ * integer matrix product, which requantizes in the same breath. Groups are products of their own on
+ * their own channels. */
 #include <string.h>
 
 #include "nn/layers/conv.h"
@@ -17,16 +18,21 @@ typedef struct ConvArgs {
     size_t run;        /* ... and their bytes */
     uint8_t zero;      /* of the input */
     bool is_padded;
-    bool direct; /* kernel 1, stride 1, no padding, one group: the input is its own rows */
+    bool direct;       /* kernel 1, stride 1, no padding, one group: the input is its own rows */
     const QGemm *gemm; /* [groups] */
 } ConvArgs;
 
-static size_t pixel_bytes(const ConvArgs *a) { return (size_t)a->channels * (size_t)a->groups; }
-static size_t round_line(size_t bytes) { return (bytes + 63) / 64 * 64; }
+static size_t pixel_bytes(const ConvArgs *a) {
+    return (size_t)a->channels * (size_t)a->groups;
+}
+static size_t round_line(size_t bytes) {
+    return (bytes + 63) / 64 * 64;
+}
 
 static bool is_direct(const ConvArgs *a) {
     bool direct = a->groups == 1 && !a->is_padded;
-    for (int d = 0; d < SPATIAL; d++) direct &= a->window.kernel[d] == 1 && a->window.stride[d] == 1;
+    for (int d = 0; d < SPATIAL; d++)
+        direct &= a->window.kernel[d] == 1 && a->window.stride[d] == 1;
     return direct;
 }
 
@@ -57,7 +63,8 @@ static const void *lower(const QNode *q, Arena *arena, Error *error) {
     lay_out(a);
 
     int *order = arena_alloc(arena, sizeof *order * (size_t)a->depth);
-    for (int p = 0; p < places; p++) /* the layer's weights have channels first, a row has them last */
+    for (int p = 0; p < places;
+         p++) /* the layer's weights have channels first, a row has them last */
         for (int c = 0; c < a->channels; c++) order[p * a->channels + c] = c * places + p;
     QGemm *gemm = arena_alloc(arena, sizeof *gemm * (size_t)a->groups);
     int outputs = spec->out / spec->groups;
@@ -69,7 +76,8 @@ static const void *lower(const QNode *q, Arena *arena, Error *error) {
 
 /* --- gathering --- */
 
-/* Bytes of the padded input of one sample: the padding is filled once, so that no gathering asks for borders. */
+/* Bytes of the padded input of one sample: the padding is filled once, so that no gathering asks
+ * for borders. */
 static size_t padded_bytes(const ConvArgs *a) {
     return (size_t)a->padded[0] * (size_t)a->padded[1] * (size_t)a->padded[2] * pixel_bytes(a);
 }
@@ -80,12 +88,14 @@ static void pad(const ConvArgs *a, const uint8_t *x, uint8_t *padded) {
     memset(padded, a->zero, padded_bytes(a));
     for (int d = 0; d < a->in[0]; d++)
         for (int h = 0; h < a->in[1]; h++, x += line) {
-            size_t at = (size_t)((d + p[0]) * a->padded[1] + h + p[1]) * (size_t)a->padded[2] + (size_t)p[2];
+            size_t at = (size_t)((d + p[0]) * a->padded[1] + h + p[1]) * (size_t)a->padded[2] +
+                        (size_t)p[2];
             memcpy(padded + at * pixel, x, line);
         }
 }
 
-/* A run of a patch is a few bytes where channels are few, and a call of memcpy costs more than it moves. */
+/* A run of a patch is a few bytes where channels are few, and a call of memcpy costs more than it
+ * moves. */
 static inline void copy_run(uint8_t *to, const uint8_t *from, size_t count) {
     if (count >= 32) {
         memcpy(to, from, count);
@@ -97,8 +107,8 @@ static inline void copy_run(uint8_t *to, const uint8_t *from, size_t count) {
     if (count & 1) *to = *from;
 }
 
-/* Rows of `count` output positions from `first` on: the runs of one kernel place for all of them, then the next. x is
- * the padded input and begins at the group's channels. */
+/* Rows of `count` output positions from `first` on: the runs of one kernel place for all of them,
+ * then the next. x is the padded input and begins at the group's channels. */
 static void gather(const ConvArgs *a, const uint8_t *x, int first, int count, uint8_t *rows) {
     const Window *w = &a->window;
     size_t pixel = pixel_bytes(a), depth = (size_t)a->depth;
@@ -107,10 +117,13 @@ static void gather(const ConvArgs *a, const uint8_t *x, int first, int count, ui
         for (int j = 0; j < w->kernel[1]; j++)
             for (int k = 0; k < w->kernel[2]; k += a->places_in_run, rows += a->run) {
                 const uint8_t *place = x + (size_t)(i * w->dilation[0]) * plane +
-                                       (size_t)(j * w->dilation[1]) * line + (size_t)(k * w->dilation[2]) * pixel;
-                int at[SPATIAL] = {first / a->out[2] / a->out[1], first / a->out[2] % a->out[1], first % a->out[2]};
+                                       (size_t)(j * w->dilation[1]) * line +
+                                       (size_t)(k * w->dilation[2]) * pixel;
+                int at[SPATIAL] = {first / a->out[2] / a->out[1], first / a->out[2] % a->out[1],
+                                   first % a->out[2]};
                 for (int r = 0; r < count; r++) {
-                    size_t origin = (size_t)(at[0] * w->stride[0]) * plane + (size_t)(at[1] * w->stride[1]) * line +
+                    size_t origin = (size_t)(at[0] * w->stride[0]) * plane +
+                                    (size_t)(at[1] * w->stride[1]) * line +
                                     (size_t)(at[2] * w->stride[2]) * pixel;
                     copy_run(rows + (size_t)r * depth, place + origin, a->run);
                     if (++at[2] < a->out[2]) continue;
@@ -125,7 +138,9 @@ static void gather(const ConvArgs *a, const uint8_t *x, int first, int count, ui
 /* --- running --- */
 
 /* Scratch: the padded input, a block of rows, the kernel's own; each aligned. */
-static size_t rows_offset(const ConvArgs *a) { return a->is_padded ? round_line(padded_bytes(a)) : 0; }
+static size_t rows_offset(const ConvArgs *a) {
+    return a->is_padded ? round_line(padded_bytes(a)) : 0;
+}
 static size_t kernel_offset(const ConvArgs *a) {
     return rows_offset(a) + round_line(ROWS * (size_t)a->depth);
 }
@@ -135,8 +150,8 @@ static size_t scratch(const Instr *instr) {
     return kernel_offset(a) + qgemm_kernel()->scratch_bytes(&a->gemm[0]);
 }
 
-static void run_group(const ConvArgs *a, const QGemmKernel *kernel, int g, const uint8_t *x, uint8_t *y,
-                      uint8_t *memory) {
+static void run_group(const ConvArgs *a, const QGemmKernel *kernel, int g, const uint8_t *x,
+                      uint8_t *y, uint8_t *memory) {
     const QGemm *gemm = &a->gemm[g];
     int positions = a->out[0] * a->out[1] * a->out[2];
     size_t stride = (size_t)gemm->outputs * (size_t)a->groups;

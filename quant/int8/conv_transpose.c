@@ -1,11 +1,12 @@
-/* conv_transpose: the integer transposed convolution, by gathering. Along each dimension output position o meets kernel
- * place k at input position i where
+/* conv_transpose: the integer transposed convolution, by gathering. Along each dimension output
+ * position o meets kernel place k at input position i where
  *
  *   i stride + k dilation - padding = o
  *
- * if there is one. Where there is none - in the holes between inputs that a stride makes, and outside of the input -
- * the row holds the zero point, as padding does in a convolution (N5). So each output is one exact sum, requantized
- * once; its rows meet the weights in the same integer matrix product. Groups are products of their own. */
+ * if there is one. Where there is none - in the holes between inputs that a stride makes, and
+ * outside of the input - the row holds the zero point, as padding does in a convolution (N5). So
+ * each output is one exact sum, requantized once; its rows meet the weights in the same integer
+ * matrix product. Groups are products of their own. */
 #include <string.h>
 
 #include "nn/layers/conv_transpose.h"
@@ -38,7 +39,8 @@ static const void *lower(const QNode *q, Arena *arena, Error *error) {
     a->depth = places * a->channels;
 
     int *order = arena_alloc(arena, sizeof *order * (size_t)a->depth);
-    for (int p = 0; p < places; p++) /* an output's weights have channels first, a row has them last */
+    for (int p = 0; p < places;
+         p++) /* an output's weights have channels first, a row has them last */
         for (int c = 0; c < a->channels; c++) order[p * a->channels + c] = c * places + p;
     QGemm *gemm = arena_alloc(arena, sizeof *gemm * (size_t)a->groups);
     int outputs = spec->out / map->groups;
@@ -54,7 +56,8 @@ static int source(const ConvTransposeArgs *a, int d, int o, int k) {
     return steps >= 0 && steps % stride == 0 && steps / stride < a->in[d] ? steps / stride : -1;
 }
 
-/* The row of output position `at` for one group; x[D][H][W][groups * channels] begins at the group's channels. */
+/* The row of output position `at` for one group; x[D][H][W][groups * channels] begins at the
+ * group's channels. */
 static void gather_row(const ConvTransposeArgs *a, const uint8_t *x, int at, uint8_t *row) {
     const int *kernel = a->window.kernel;
     size_t pixel = (size_t)a->channels, stride = pixel * (size_t)a->groups;
@@ -87,7 +90,8 @@ static size_t scratch(const Instr *instr) {
     return rows_bytes(a) + qgemm_kernel()->scratch_bytes(&a->gemm[0]);
 }
 
-static void run_group(const ConvTransposeArgs *a, int g, const uint8_t *x, uint8_t *y, void *memory) {
+static void run_group(const ConvTransposeArgs *a, int g, const uint8_t *x, uint8_t *y,
+                      void *memory) {
     const QGemm *gemm = &a->gemm[g];
     int positions = a->out[0] * a->out[1] * a->out[2];
     size_t depth = (size_t)a->depth, stride = (size_t)gemm->outputs * (size_t)a->groups;
@@ -107,7 +111,8 @@ static void run(const Instr *instr, const Call *call) {
     size_t in = instr->value[instr->in[0]].bytes, out = instr->value[instr->out].bytes;
     for (int n = 0; n < call->samples; n++)
         for (int g = 0; g < a->groups; g++)
-            run_group(a, g, call->in[0] + (size_t)n * in, call->out + (size_t)n * out, call->scratch);
+            run_group(a, g, call->in[0] + (size_t)n * in, call->out + (size_t)n * out,
+                      call->scratch);
 }
 
 static void print(const Instr *instr, char *text, size_t size) {
@@ -118,7 +123,8 @@ static void print(const Instr *instr, char *text, size_t size) {
 const InstrKind conv_transpose_instr = {
     .name = "conv_transpose",
     .summary = "integer transposed convolution, grouped or not, with relu",
-    .lowers = (const char *const[]){"conv_transpose1d", "conv_transpose2d", "conv_transpose3d", NULL},
+    .lowers =
+        (const char *const[]){"conv_transpose1d", "conv_transpose2d", "conv_transpose3d", NULL},
     .lower = lower,
     .scratch = scratch,
     .run = run,

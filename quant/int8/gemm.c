@@ -47,6 +47,6 @@ void gemm_print(const QGemm *gemm, int groups, char *text, size_t size) {
         least = fmin(least, m);
         most = fmax(most, m);
     }
-    snprintf(text, size, "%d x %d x %d weights, M 2^%.1f to 2^%.1f%s", groups, gemm->outputs, gemm->depth,
-             least, most, gemm->lo > 0 || gemm->lo == gemm->zero ? ", relu" : "");
+    snprintf(text, size, "%d x %d x %d weights, M 2^%.1f to 2^%.1f%s", groups, gemm->outputs,
+             gemm->depth, least, most, gemm->lo > 0 || gemm->lo == gemm->zero ? ", relu" : "");
 }

@@ -3,14 +3,17 @@
 
 static const void *lower(const QNode *q, Arena *arena, Error *error) {
     (void)error;
-    int depth = (int)shape_count(&q->from[0]->shape), *order = arena_alloc(arena, sizeof(int) * (size_t)depth);
+    int depth = (int)shape_count(&q->from[0]->shape),
+        *order = arena_alloc(arena, sizeof(int) * (size_t)depth);
     for (int k = 0; k < depth; k++) order[k] = k;
     QGemm *gemm = arena_alloc(arena, sizeof *gemm);
     *gemm = gemm_operand(q, 0, q->node->shape.dim[0], order, arena);
     return gemm;
 }
 
-static size_t scratch(const Instr *instr) { return qgemm_kernel()->scratch_bytes(instr->args); }
+static size_t scratch(const Instr *instr) {
+    return qgemm_kernel()->scratch_bytes(instr->args);
+}
 
 static void run(const Instr *instr, const Call *call) {
     const QGemm *gemm = instr->args;

@@ -1,5 +1,5 @@
-/* lookup: any function of one value as a table of 256 codes, made here with N1 and N2 from the layer's own float
- * function (N7). */
+/* lookup: any function of one value as a table of 256 codes, made here with N1 and N2 from the
+ * layer's own float function (N7). */
 #include "quant/program.h"
 
 typedef struct LookupArgs {

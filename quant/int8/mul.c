@@ -24,7 +24,8 @@ static void run(const Instr *instr, const Call *call) {
     size_t count = (size_t)call->samples * instr->value[instr->out].bytes;
     for (size_t i = 0; i < count; i++) {
         int32_t product = (left[i] - a->in_zero[0]) * (right[i] - a->in_zero[1]);
-        call->out[i] = (uint8_t)requantize(product, a->multiplier, a->zero, a->bounds.lo, a->bounds.hi);
+        call->out[i] =
+            (uint8_t)requantize(product, a->multiplier, a->zero, a->bounds.lo, a->bounds.hi);
     }
 }
 

@@ -1,5 +1,6 @@
-/* quantize: pixels to codes. A pixel is a byte, so normalisation and N1 together are one table of 256 codes a channel,
- * made with the loader's own normalize_byte. Channels first becomes channels last. */
+/* quantize: pixels to codes. A pixel is a byte, so normalisation and N1 together are one table of
+ * 256 codes a channel, made with the loader's own normalize_byte. Channels first becomes channels
+ * last. */
 #include "quant/int8/quantize.h"
 
 #include "autograd/normalize.h"

@@ -1,4 +1,5 @@
-/* reshape: the graph's order of values, which stays, has channels first; bytes have them last. Value i is byte
+/* reshape: the graph's order of values, which stays, has channels first; bytes have them last.
+ * Value i is byte
  *
  *     (i mod P) C + i / P          of C channels and P positions,
  *

@@ -1,4 +1,5 @@
-/* softmax: powers of e by a table of whole numbers, an exact sum, one rounded division for each code (N7). */
+/* softmax: powers of e by a table of whole numbers, an exact sum, one rounded division for each
+ * code (N7). */
 #include "quant/program.h"
 #include "quant/rules/integers.h"
 

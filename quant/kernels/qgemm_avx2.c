@@ -2,8 +2,9 @@
  *
  * vpmaddwd multiplies 16-bit lanes and adds neighbours: x[k] w[k] + x[k+1] w[k+1] in one int32
  * lane, exact for bytes (at most 2 * 255 * 255). So everything runs in pairs of k:
- *   - the weights are widened to 16 bits once, less their zero point (which then costs nothing), and packed in panels of 16 outputs, a pair of k of 8
- *     outputs to a register; absent outputs and an odd depth's last k are zeros;
+ *   - the weights are widened to 16 bits once, less their zero point (which then costs nothing),
+ * and packed in panels of 16 outputs, a pair of k of 8 outputs to a register; absent outputs and an
+ * odd depth's last k are zeros;
  *   - the bytes of a block of rows are widened into scratch, and one row's pair goes to all lanes.
  * A tile of 6 rows x 16 outputs keeps its 12 sums in registers; with 2 for weights, 1 for the pair
  * and 1 for the product that makes all 16. */

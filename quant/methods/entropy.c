@@ -1,19 +1,20 @@
-/* entropy: the threshold T whose quantized distribution tells least apart from the one that was seen, by Kullback-Leibler
- * divergence (the calibration of TensorRT; Migacz 2017). For each T:
+/* entropy: the threshold T whose quantized distribution tells least apart from the one that was
+ * seen, by Kullback-Leibler divergence (the calibration of TensorRT; Migacz 2017). For each T:
  *
  *   P  the bins within T of zero, what lies outside added to the outermost filled bin on its side
- *   Q  the same bins without what was added, in as many equal groups as there are codes, each group's sum spread evenly
- *      over its bins that are not empty
+ *   Q  the same bins without what was added, in as many equal groups as there are codes, each
+ * group's sum spread evenly over its bins that are not empty
  *
- * and T minimises sum P log(P / Q), both normalised. A symmetric grid looks at absolute values. Zeros are left out: every
- * grid represents them. */
+ * and T minimises sum P log(P / Q), both normalised. A symmetric grid looks at absolute values.
+ * Zeros are left out: every grid represents them. */
 #include <math.h>
 
 #include "quant/method.h"
 
 enum { THRESHOLDS = 512 /* tried at most: bins are then passed over evenly */ };
 
-/* The divergence of `used` bins in `levels` groups; infinite if they are empty. below and above are the counts outside. */
+/* The divergence of `used` bins in `levels` groups; infinite if they are empty. below and above are
+ * the counts outside. */
 static double divergence(const double bin[], int used, int levels, double below, double above) {
     double inside = 0, sum = 0;
     int leftmost = 0, rightmost = used - 1;
@@ -23,7 +24,8 @@ static double divergence(const double bin[], int used, int levels, double below,
     if (inside <= 0) return INFINITY;
     double total = inside + below + above;
     for (int g = 0; g < levels; g++) {
-        int first = (int)((int64_t)g * used / levels), end = (int)((int64_t)(g + 1) * used / levels);
+        int first = (int)((int64_t)g * used / levels),
+            end = (int)((int64_t)(g + 1) * used / levels);
         double group = 0;
         int filled = 0;
         for (int i = first; i < end; i++) {
@@ -39,7 +41,8 @@ static double divergence(const double bin[], int used, int levels, double below,
     return sum;
 }
 
-/* The distribution, bin[HISTOGRAM_HALF] being the first to the right of zero; of absolute values all lies there. */
+/* The distribution, bin[HISTOGRAM_HALF] being the first to the right of zero; of absolute values
+ * all lies there. */
 static void distribution(const Histogram *h, bool absolute, double bin[HISTOGRAM_BINS]) {
     for (int i = 0; i < HISTOGRAM_BINS; i++) bin[i] = (double)h->count[i];
     for (int j = 0; absolute && j < HISTOGRAM_HALF; j++) {
@@ -62,7 +65,8 @@ static void range(const Observer *seen, const RangeSpec *spec, float *lo, float 
     while (first < HISTOGRAM_HALF && bin[first] <= 0) first++;
     while (end > HISTOGRAM_HALF && bin[end - 1] <= 0) end--;
     int levels = 1 << (spec->codes.bits - (absolute && spec->codes.is_signed));
-    int left = HISTOGRAM_HALF - first, right = end - HISTOGRAM_HALF, most = left > right ? left : right;
+    int left = HISTOGRAM_HALF - first, right = end - HISTOGRAM_HALF,
+        most = left > right ? left : right;
     int threshold = most, step = most / THRESHOLDS + 1;
     double best = INFINITY;
     for (int t = most; t > 0; t -= step) {

@@ -1,4 +1,5 @@
-/* minmax: the extremes of all that was seen: nothing is clamped, an outlier makes every step coarser. */
+/* minmax: the extremes of all that was seen: nothing is clamped, an outlier makes every step
+ * coarser. */
 #include "quant/method.h"
 
 static void range(const Observer *seen, const RangeSpec *spec, float *lo, float *hi) {

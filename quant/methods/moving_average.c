@@ -1,5 +1,6 @@
-/* moving-average: the extremes of each batch, averaged (N9; the rate 0.01 is PyTorch's). One outlier moves the range by
- * a hundredth of what it would in minmax, and old batches fade: what fine-tuning wants, where values drift. */
+/* moving-average: the extremes of each batch, averaged (N9; the rate 0.01 is PyTorch's). One
+ * outlier moves the range by a hundredth of what it would in minmax, and old batches fade: what
+ * fine-tuning wants, where values drift. */
 #include "quant/method.h"
 
 static void range(const Observer *seen, const RangeSpec *spec, float *lo, float *hi) {

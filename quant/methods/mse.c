@@ -1,7 +1,7 @@
 /* mse: the range with the least squared rounding and clamping error,
  *     sum over bins of count (S (q(x) - Z) - x)^2,
- * with the very N1 to N3 that will quantize. Each end is tried at 128ths of the extreme, the ends in turn until neither
- * moves: the error is nearly convex in each. */
+ * with the very N1 to N3 that will quantize. Each end is tried at 128ths of the extreme, the ends
+ * in turn until neither moves: the error is nearly convex in each. */
 #include "quant/method.h"
 
 enum { TRIES = 128, ROUNDS = 4 };
@@ -26,7 +26,8 @@ static double error_of(Search *s, float lo, float hi) {
 }
 
 /* Moves *end through the fractions of `extreme`; true if a better place was found. */
-static bool improve(Search *s, float *end, float extreme, const float *lo, const float *hi, double *best) {
+static bool improve(Search *s, float *end, float extreme, const float *lo, const float *hi,
+                    double *best) {
     float place = *end;
     bool moved = false;
     for (int i = 1; i <= TRIES; i++) {

@@ -1,13 +1,15 @@
-/* percentile: the range that holds P percent of the values. What is cut off is cut evenly at both ends; a symmetric grid
- * cuts by absolute value. */
+/* percentile: the range that holds P percent of the values. What is cut off is cut evenly at both
+ * ends; a symmetric grid cuts by absolute value. */
 #include "quant/method.h"
 
-/* Walks from one end of the histogram (step 1 or -1) until `cut` values have been passed; the edge there. */
+/* Walks from one end of the histogram (step 1 or -1) until `cut` values have been passed; the edge
+ * there. */
 static float edge_after(const Histogram *h, int step, double cut) {
     double passed = 0;
     int i = step > 0 ? 0 : HISTOGRAM_BINS - 1;
     for (; i >= 0 && i < HISTOGRAM_BINS; i += step) {
-        if (i - (step > 0) == HISTOGRAM_HALF - 1) passed += (double)h->zeros; /* zero lies between the halves */
+        if (i - (step > 0) == HISTOGRAM_HALF - 1)
+            passed += (double)h->zeros; /* zero lies between the halves */
         passed += (double)h->count[i];
         if (passed > cut) break;
     }

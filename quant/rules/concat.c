@@ -1,5 +1,6 @@
-/* concat: values of different grids side by side. Each input is brought to the output's grid by a multiplier of its own
- * and one rounding (N7); an input that has that grid already passes unchanged, its multiplier being 1. */
+/* concat: values of different grids side by side. Each input is brought to the output's grid by a
+ * multiplier of its own and one rounding (N7); an input that has that grid already passes
+ * unchanged, its multiplier being 1. */
 #include "autograd/kernels/elementwise.h"
 #include "quant/rules/integers.h"
 
@@ -37,7 +38,8 @@ static Tensor *exact(const Run *run, const QNode *q, Tensor *const in[]) {
     for (int k = 0; k < q->node->inputs; k++) {
         const Tensor *codes = rule_codes(run, q->in[k], in[k]);
         y[k] = tape_tensor(run->tape, in[k]->shape);
-        elementwise(codes->count, branch_elements, &(Branch){q, c->multiplier[k], codes->data, y[k]->data});
+        elementwise(codes->count, branch_elements,
+                    &(Branch){q, c->multiplier[k], codes->data, y[k]->data});
     }
     return q->node->layer->forward(run, q->node, y);
 }

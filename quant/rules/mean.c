@@ -1,12 +1,13 @@
-/* mean: the average pools. The whole window is summed exactly; dividing and changing the scale are one multiplier
- * and one rounding (N7). */
+/* mean: the average pools. The whole window is summed exactly; dividing and changing the scale are
+ * one multiplier and one rounding (N7). */
 #include "autograd/kernels/elementwise.h"
 #include "quant/rules/integers.h"
 
 static bool freeze(QNode *q, Arena *arena, Error *error) {
     MeanIntegers *m = q->integers = arena_zeros(arena, sizeof *m);
     int divisor = q->node->layer->divisor(q->node);
-    /* exact() recovers the sum from a mean in float32: right to the last unit while sums stay below 2^22 */
+    /* exact() recovers the sum from a mean in float32: right to the last unit while sums stay below
+     * 2^22 */
     if ((int64_t)divisor * quantizer_top(q->in[0]) >= 1 << 22)
         return error_set(error, ERROR_INPUT, "%s: a window of %d values is too large for integers",
                          q->node->name, divisor);

@@ -1,5 +1,5 @@
-/* product: a gate. S_a (q_a - Z_a) S_b (q_b - Z_b) is one exact integer times S_a S_b, so one multiplier and one
- * rounding lead to the output's grid (N7). */
+/* product: a gate. S_a (q_a - Z_a) S_b (q_b - Z_b) is one exact integer times S_a S_b, so one
+ * multiplier and one rounding lead to the output's grid (N7). */
 #include "autograd/kernels/elementwise.h"
 #include "quant/rules/integers.h"
 
@@ -24,7 +24,8 @@ static void product_elements(const void *context, size_t begin, size_t end) {
     int32_t zero = quantizer_zero(out);
     Bounds bounds = rule_bounds(p->q);
     for (size_t i = begin; i < end; i++) {
-        int32_t byte = requantize((int32_t)p->product[i], integers->multiplier, zero, bounds.lo, bounds.hi);
+        int32_t byte =
+            requantize((int32_t)p->product[i], integers->multiplier, zero, bounds.lo, bounds.hi);
         p->y[i] = out->q.scale[0] * (float)(byte - zero);
     }
 }

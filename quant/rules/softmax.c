@@ -1,9 +1,10 @@
-/* softmax: shares of a whole. The result's grid is fixed to the steps of 2^-bits in [0, 1), so that a share is one
- * quotient of whole numbers (N7):
+/* softmax: shares of a whole. The result's grid is fixed to the steps of 2^-bits in [0, 1), so that
+ * a share is one quotient of whole numbers (N7):
  *
  *   p[c] = round(2^23 exp(-S_x (largest q - q_c))),   q_y = Z_y + round(2^bits p[c] / sum of p)
  *
- * The largest input has 2^23, so the sum is never 0, and a table of as many numbers as there are codes holds all p. */
+ * The largest input has 2^23, so the sum is never 0, and a table of as many numbers as there are
+ * codes holds all p. */
 #include "autograd/kernels/parallel.h"
 #include "quant/rules/integers.h"
 
@@ -12,7 +13,8 @@ static bool freeze(QNode *q, Arena *arena, Error *error) {
     const Quantizer *out = q->out;
     s->bits = out->spec.bits;
     if (out->q.scale[0] != ldexpf(1, -s->bits) || quantizer_zero(out) != 0) /* of a file */
-        return error_set(error, ERROR_INPUT, "%s: the grid of a softmax is 2^-%d from 0 on", q->node->name, s->bits);
+        return error_set(error, ERROR_INPUT, "%s: the grid of a softmax is 2^-%d from 0 on",
+                         q->node->name, s->bits);
     for (int d = 0; d <= quantizer_top(q->in[0]); d++)
         s->power[d] = (int32_t)rint(0x1p23 * exp(-(double)q->in[0]->q.scale[0] * d));
     return true;
@@ -40,7 +42,8 @@ static void share_chunk(void *context, int index, int worker) {
             for (size_t c = 0; c < sample; c += step) most = x[c] > most ? x[c] : most;
             for (size_t c = 0; c < sample; c += step) sum += integers->power[(int)(most - x[c])];
             for (size_t c = 0; c < sample; c += step) {
-                int64_t share = softmax_share(integers->power[(int)(most - x[c])], sum, integers->bits);
+                int64_t share =
+                    softmax_share(integers->power[(int)(most - x[c])], sum, integers->bits);
                 s->y[first + c] = out->q.scale[0] * (float)clamp_code(share, bounds.lo, bounds.hi);
             }
         }

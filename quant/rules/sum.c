@@ -1,5 +1,5 @@
-/* sum: the residual connection. Each input has its own scale, so each gets a multiplier, all at one shift; the
- * products are added in 64 bits and rounded once (N7). */
+/* sum: the residual connection. Each input has its own scale, so each gets a multiplier, all at one
+ * shift; the products are added in 64 bits and rounded once (N7). */
 #include "autograd/kernels/elementwise.h"
 #include "quant/rules/integers.h"
 
@@ -29,7 +29,8 @@ static void sum_elements(const void *context, size_t begin, size_t end) {
         int64_t total = 0;
         for (int k = 0; k < sum->q->node->inputs; k++)
             total += (int64_t)sum->code[k][i] * s->multiplier[k].m0;
-        int32_t byte = clamp_code(zero + round_shift(total, s->multiplier[0].shift), bounds.lo, bounds.hi);
+        int32_t byte =
+            clamp_code(zero + round_shift(total, s->multiplier[0].shift), bounds.lo, bounds.hi);
         sum->y[i] = out->q.scale[0] * (float)(byte - zero);
     }
 }

@@ -24,16 +24,16 @@ static void channel_range(const Tensor *w, int channels, int c, float *lo, float
     }
 }
 
-/* The codes of the weights, which int8 holds: unsigned ones are those of the signed grid moved by 2^(b-1), zero point
- * and all, and stand for the same reals. */
+/* The codes of the weights, which int8 holds: unsigned ones are those of the signed grid moved by
+ * 2^(b-1), zero point and all, and stand for the same reals. */
 static QParams weight_codes(Arena *arena, const QNode *q, int outputs) {
     QuantSpec spec = q->weight;
     spec.is_signed = true;
     return qparams_new(arena, &spec, spec.per_channel ? outputs : 1);
 }
 
-/* N3 and N9 for weights: the range of each channel, or what was learned; no scale so small that the bias's code
- * would not fit. A dead channel is its bias, and gets the scale that holds it best. */
+/* N3 and N9 for weights: the range of each channel, or what was learned; no scale so small that the
+ * bias's code would not fit. A dead channel is its bias, and gets the scale that holds it best. */
 static QParams weight_grid(Arena *arena, const QNode *q, const Tensor *w, const Tensor *bias) {
     int outputs = w->shape.dim[0];
     QParams grid = weight_codes(arena, q, outputs);
@@ -95,8 +95,8 @@ Tensor *weighted_apply(Tape *tape, const QNode *q, Tensor *x, const Folded *fold
     return q->node->layer->apply(tape, q->node, x, op_layer_order(tape, w, q->node), b);
 }
 
-/* The largest scale with the least squared error of rounding and clamping w[count], among 64ths of `top`, which clamps
- * nothing. */
+/* The largest scale with the least squared error of rounding and clamping w[count], among 64ths of
+ * `top`, which clamps nothing. */
 static float best_scale(const float *w, size_t count, float top, float qmax) {
     enum { TRIES = 64 };
     double least = INFINITY;
@@ -123,7 +123,8 @@ void weighted_start_scale(const QNode *q, float *scale) {
     const QParams *grid = &folded.grid;
     size_t count = folded.weight->count / (size_t)grid->channels;
     for (int c = 0; c < grid->channels; c++)
-        scale[c] = best_scale(folded.weight->data + (size_t)c * count, count, grid->scale[c], (float)grid->qmax);
+        scale[c] = best_scale(folded.weight->data + (size_t)c * count, count, grid->scale[c],
+                              (float)grid->qmax);
     arena_free(arena);
 }
 
@@ -137,8 +138,12 @@ static Tensor *simulate(const Run *run, const QNode *q, Tensor *const in[]) {
 
 /* --- freezing --- */
 
-static int channel_of(const WeightedIntegers *w, int o) { return w->grid.channels == 1 ? 0 : o; }
-static float scale_of(const WeightedIntegers *w, int o) { return w->grid.scale[channel_of(w, o)]; }
+static int channel_of(const WeightedIntegers *w, int o) {
+    return w->grid.channels == 1 ? 0 : o;
+}
+static float scale_of(const WeightedIntegers *w, int o) {
+    return w->grid.scale[channel_of(w, o)];
+}
 
 static void blank(QNode *q, Arena *arena) {
     WeightLayout layout = node_layout(q->node);
@@ -185,8 +190,8 @@ static bool complete(QNode *q, Arena *arena, Error *error) {
     for (int o = 0; o < w->outputs; o++) {
         int64_t sum = 0, absolute = 0, zero_w = w->grid.zero_point[channel_of(w, o)];
         if (zero_w < w->grid.qmin || zero_w > w->grid.qmax)
-            return error_set(error, ERROR_INPUT, "%s.weight: a zero point of %lld, with %d bits", q->node->name,
-                             (long long)zero_w, q->weight.bits);
+            return error_set(error, ERROR_INPUT, "%s.weight: a zero point of %lld, with %d bits",
+                             q->node->name, (long long)zero_w, q->weight.bits);
         for (int k = 0; k < w->depth; k++) {
             int64_t code = w->weight[(size_t)o * (size_t)w->depth + (size_t)k];
             if (code < w->grid.qmin || code > w->grid.qmax)
@@ -195,21 +200,23 @@ static bool complete(QNode *q, Arena *arena, Error *error) {
             sum += code - zero_w;
             absolute += llabs(code - zero_w);
         }
-        /* N5: the true sum, and the kernels' form of it, where Z_x sum(q_w - Z_w) is taken out of the bias. All
-         * weights of an output may meet in one place: so it is in the kernels, where padding and the holes of a
-         * transposed convolution hold the code Z_x. */
+        /* N5: the true sum, and the kernels' form of it, where Z_x sum(q_w - Z_w) is taken out of
+         * the bias. All weights of an output may meet in one place: so it is in the kernels, where
+         * padding and the holes of a transposed convolution hold the code Z_x. */
         int64_t bias = w->bias[o], most = absolute * reach + llabs(bias);
         int64_t shifted = absolute * top + llabs(bias - zero * sum);
         most = most > shifted ? most : shifted;
         if (most >= INT64_C(1) << 31 || absolute >= 1 << 24)
-            return error_set(error, ERROR_INPUT,
-                             "%s: the sum of output %d can reach %lld, more than 32 bits hold: it needs fewer "
-                             "bits or inputs",
-                             q->node->name, o, (long long)most);
-        double m = (double)q->in[0]->q.scale[0] * (double)scale_of(w, o) / (double)q->out->q.scale[0];
+            return error_set(
+                error, ERROR_INPUT,
+                "%s: the sum of output %d can reach %lld, more than 32 bits hold: it needs fewer "
+                "bits or inputs",
+                q->node->name, o, (long long)most);
+        double m =
+            (double)q->in[0]->q.scale[0] * (double)scale_of(w, o) / (double)q->out->q.scale[0];
         if (!multiplier_from(m, &w->multiplier[o]))
-            return error_set(error, ERROR_INPUT, "%s: output %d: a scale ratio of %g", q->node->name,
-                             o, m);
+            return error_set(error, ERROR_INPUT, "%s: output %d: a scale ratio of %g",
+                             q->node->name, o, m);
         if (absolute > w->largest) w->largest = absolute;
     }
     return true;
@@ -231,7 +238,8 @@ static bool freeze(QNode *q, Arena *arena, Error *error) {
     const float *from = f.weight->data;
     for (int o = 0; o < w->outputs; o++)
         for (int k = 0; k < w->depth; k++)
-            w->stored[weight_index(&layout, o, k)] = (int8_t)quantize(&w->grid, channel_of(w, o), *from++);
+            w->stored[weight_index(&layout, o, k)] =
+                (int8_t)quantize(&w->grid, channel_of(w, o), *from++);
     for (int o = 0; f.bias && o < w->outputs; o++)
         w->bias[o] = quantize_bias(f.bias->data[o], q->in[0]->q.scale[0], scale_of(w, o));
     return complete(q, arena, error);
@@ -271,14 +279,16 @@ static void requantize_chunk(void *context, int index, int worker) {
         for (int o = 0; o < w->outputs; o++) {
             size_t row = (size_t)n * p->sample + (size_t)o * positions;
             for (size_t i = row; i < row + positions; i++) {
-                int32_t byte = requantize(p->acc[i] + w->bias[o], w->multiplier[o], zero, bounds.lo, bounds.hi);
+                int32_t byte = requantize(p->acc[i] + w->bias[o], w->multiplier[o], zero, bounds.lo,
+                                          bounds.hi);
                 p->y[i] = scale * (float)(byte - zero);
             }
         }
 }
 
-/* Float sums of whole numbers are exact while they stay below 2^24. Where they might not, x is cut into digits,
- * x = sum of digit[i] * base^i, small enough that the sums of each digit are exact: apply is linear. */
+/* Float sums of whole numbers are exact while they stay below 2^24. Where they might not, x is cut
+ * into digits, x = sum of digit[i] * base^i, small enough that the sums of each digit are exact:
+ * apply is linear. */
 static Tensor *exact(const Run *run, const QNode *q, Tensor *const in[]) {
     const WeightedIntegers *w = q->integers;
     const Node *node = q->node;
@@ -321,16 +331,10 @@ static Tensor *exact(const Run *run, const QNode *q, Tensor *const in[]) {
 
 #define WEIGHTED_ROW(kind)                                                                         \
     {                                                                                              \
-        .name = kind,                                                                              \
-        .owns_range = true,                                                                        \
-        .simulate = simulate,                                                                      \
-        .freeze = freeze,                                                                          \
-        .blank = blank,                                                                            \
-        .arrays = arrays,                                                                          \
-        .complete = complete,                                                                      \
-        .exact = exact,                                                                            \
+        .name = kind, .owns_range = true, .simulate = simulate, .freeze = freeze, .blank = blank,  \
+        .arrays = arrays, .complete = complete, .exact = exact,                                    \
     }
 const Rule weighted_rule = WEIGHTED_ROW("weighted");
-/* fold: a batchnorm. Behind a weighted layer it is absorbed; alone it is a weighted layer with one weight for each
- * channel, gamma / sqrt(var + eps). */
+/* fold: a batchnorm. Behind a weighted layer it is absorbed; alone it is a weighted layer with one
+ * weight for each channel, gamma / sqrt(var + eps). */
 const Rule fold_rule = WEIGHTED_ROW("fold");
