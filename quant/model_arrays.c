@@ -1,0 +1,104 @@
+/* One walk over a model lists its arrays: parameters of a net in float, integers of a frozen one,
+ * ranges of values. */
+#include "quant/model_arrays.h"
+
+#include <float.h>
+#include <string.h>
+
+static bool is_finite(const Slot *slot, size_t i) {
+    return isfinite(((const float *)slot->data)[i]);
+}
+static bool is_scale(const Slot *slot, size_t i) {
+    float scale = ((const float *)slot->data)[i];
+    return scale >= FLT_MIN && isfinite(scale);
+}
+static bool is_variance(const Slot *slot, size_t i) {
+    return is_finite(slot, i) && ((const float *)slot->data)[i] >= 0;
+}
+static bool is_count(const Slot *slot, size_t i) {
+    int64_t count = ((const int64_t *)slot->data)[i];
+    return count >= 0 && count <= INT64_C(1) << 53;
+}
+
+static void add_slot(Slots *slots, char *name, Dtype dtype, Shape shape, void *data,
+                     bool (*sound)(const Slot *, size_t)) {
+    slots->slot[slots->count++] = (Slot){name, dtype, shape, data, sound};
+}
+
+static void add_params(Slots *slots, const Node *node) {
+    for (int i = 0; i < node->params; i++) {
+        const Param *p = &node->param[i];
+        char *name = arena_text(slots->arena, "%s.%s", node->name, p->name);
+        bool variance = strcmp(p->name, "running_var") == 0;
+        if (p->counter) { /* a float in memory: exact far beyond any number of steps */
+            int64_t *count = arena_alloc(slots->arena, sizeof *count);
+            *count = (int64_t)p->tensor->data[0];
+            add_slot(slots, name, DTYPE_I64, p->tensor->shape, count, is_count);
+        } else {
+            add_slot(slots, name, DTYPE_F32, p->tensor->shape, p->tensor->data,
+                     variance      ? is_variance
+                     : p->positive ? is_scale
+                                   : is_finite);
+        }
+    }
+}
+
+static void add_integers(Slots *slots, const QNode *q) {
+    IntegerArray array[RULE_ARRAYS];
+    int count = q->integers && q->rule->arrays ? q->rule->arrays(q, array) : 0;
+    for (int i = 0; i < count; i++)
+        add_slot(slots, arena_text(slots->arena, "%s.%s", q->node->name, array[i].name),
+                 array[i].dtype, array[i].shape, array[i].data,
+                 array[i].dtype == DTYPE_F32 ? is_scale : NULL);
+}
+
+/* What an observer remembers; the histogram while ranges can still be chosen anew. */
+static void add_observer(Slots *slots, const char *base, Observer *seen) {
+    Arena *arena = slots->arena;
+    Shape scalar = {0};
+    Histogram *h = seen->histogram;
+    add_slot(slots, arena_text(arena, "%s.min_val", base), DTYPE_F32, scalar, &seen->min,
+             is_finite);
+    add_slot(slots, arena_text(arena, "%s.max_val", base), DTYPE_F32, scalar, &seen->max,
+             is_finite);
+    add_slot(slots, arena_text(arena, "%s.average_min", base), DTYPE_F32, scalar,
+             &seen->average_min, is_finite);
+    add_slot(slots, arena_text(arena, "%s.average_max", base), DTYPE_F32, scalar,
+             &seen->average_max, is_finite);
+    add_slot(slots, arena_text(arena, "%s.batches", base), DTYPE_I64, scalar, &seen->batches,
+             is_count);
+    if (!h) return;
+    add_slot(slots, arena_text(arena, "%s.histogram", base), DTYPE_I64, SHAPE(HISTOGRAM_BINS),
+             h->count, is_count);
+    add_slot(slots, arena_text(arena, "%s.histogram_zeros", base), DTYPE_I64, scalar, &h->zeros,
+             is_count);
+    add_slot(slots, arena_text(arena, "%s.histogram_width", base), DTYPE_F32, scalar, &h->width,
+             is_scale);
+}
+
+static void add_quantizer(Slots *slots, Quantizer *quantizer, bool ranges) {
+    const char *base = arena_text(slots->arena, "%s.activation_post_process", quantizer->name);
+    Arena *arena = slots->arena;
+    if (!quantizer->learned ||
+        !ranges) /* a learned one is among the parameters of a net that has them */
+        add_slot(slots, arena_text(arena, "%s.scale", base), DTYPE_F32, SHAPE(1),
+                 quantizer->q.scale, is_scale);
+    add_slot(slots, arena_text(arena, "%s.zero_point", base), DTYPE_I32, SHAPE(1),
+             quantizer->q.zero_point, NULL);
+    if (ranges) add_observer(slots, base, &quantizer->seen);
+}
+
+Slots *model_arrays(const Model *model, Arena *arena) {
+    Slots *slots = arena_alloc(arena, sizeof *slots);
+    slots->arena = arena;
+    slots->count = 0;
+    bool frozen = model->stage == STAGE_FROZEN;
+    for (int i = 0; i < model->graph->nodes; i++)
+        if (frozen)
+            add_integers(slots, &model->quant->node[i]);
+        else
+            add_params(slots, &model->graph->node[i]);
+    for (int i = 0; model->quant && i < model->quant->quantizers; i++)
+        add_quantizer(slots, model->quant->quantizer[i], !frozen);
+    return slots;
+}

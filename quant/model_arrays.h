@@ -1,0 +1,25 @@
+/* The arrays that a file of a model holds, by its stage: written when saving, held against the file
+ * when loading. */
+#pragma once
+
+#include "quant/model.h"
+
+/* An array in the file and where it lies in memory, in the file's element type. */
+typedef struct Slot {
+    char *name;
+    Dtype dtype;
+    Shape shape;
+    void *data;
+    bool (*sound)(const struct Slot *slot, size_t i); /* may element i be so? NULL: any */
+} Slot;
+
+enum { SLOTS_MOST = GRAPH_MAX_NODES * (NODE_PARAMS + 12) };
+
+typedef struct Slots {
+    Arena *arena;
+    int count;
+    Slot slot[SLOTS_MOST];
+} Slots;
+
+/* Every array that a file of this model's stage holds, the optimizer's apart. The arena owns it. */
+Slots *model_arrays(const Model *model, Arena *arena);
