@@ -27,6 +27,11 @@ struct Command {
     { .name = option, __VA_ARGS__ }
 /* what every command takes */
 #define TAKES_COMMON TAKES("quiet"), TAKES("help")
+/* what every command that trains takes, its learning rate and length apart */
+#define TAKES_TRAINING                                                                             \
+    TAKES("data"), TAKES("limit"), TAKES("batch"), TAKES("momentum"), TAKES("weight-decay"),       \
+        TAKES("nesterov"), TAKES("schedule"), TAKES("warmup"), TAKES("step-size"), TAKES("gamma"), \
+        TAKES("threads")
 
 /* The list: every command of commands.def, NULL at its end. */
 extern const Command *const command_list[];
