@@ -71,3 +71,10 @@ bool floats_finite(const float *x, size_t count) {
     for (size_t i = 0; i < count; i++) sum += 0.0f * x[i];
     return !isnan(sum);
 }
+
+int argmax(const float *x, int count) {
+    int best = 0;
+    for (int i = 1; i < count; i++)
+        if (x[i] > x[best]) best = i;
+    return best;
+}

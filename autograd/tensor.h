@@ -44,3 +44,5 @@ Tensor *tensor_copy(Arena *arena, Shape shape, const float *data);
 float *tensor_grad(Arena *arena, Tensor *tensor);
 /* False if any element is NaN or infinite. */
 bool floats_finite(const float *x, size_t count);
+/* Index of the largest of x[count], count > 0; of equal ones the first. */
+int argmax(const float *x, int count);

@@ -39,13 +39,6 @@ static void compare_value(void *context, const Value *value, int samples, const 
     result->codes += (int64_t)samples * (int64_t)value->bytes;
 }
 
-static int largest(const float *y, size_t count) {
-    size_t best = 0;
-    for (size_t i = 1; i < count; i++)
-        if (y[i] > y[best]) best = i;
-    return (int)best;
-}
-
 bool compare_images(Comparison *comparison, Tape *tape, int samples, const float *x,
                     const uint8_t *pixels, void *scratch, Error *error) {
     const Program *program = comparison->program;
@@ -60,10 +53,12 @@ bool compare_images(Comparison *comparison, Tape *tape, int samples, const float
     float *outputs = arena_alloc(tape->arena, logits->count * sizeof(float));
     program_run(program, samples, pixels, outputs, scratch, compare_value, &walk);
 
-    size_t count = logits->count / (size_t)samples;
-    for (size_t n = 0; n < (size_t)samples; n++)
+    int count = (int)(logits->count / (size_t)samples);
+    for (int n = 0; n < samples; n++) {
+        size_t row = (size_t)n * (size_t)count;
         comparison->argmax_differs +=
-            largest(logits->data + n * count, count) != largest(outputs + n * count, count);
+            argmax(logits->data + row, count) != argmax(outputs + row, count);
+    }
     comparison->images += samples;
     return true;
 }

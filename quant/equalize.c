@@ -13,6 +13,7 @@
 
 #include "quant/fold.h"
 #include "quant/outputs_first.h"
+#include "quant/rule.h"
 
 enum { SWEEPS_MOST = 100 };
 /* A channel this far below the largest of its layer is dead, or next to it: what it carries is its
@@ -26,27 +27,23 @@ typedef struct Pair {
     float *one, *two; /* [channels]: r1 and r2 */
 } Pair;
 
-static bool has_rule(const Node *node, const char *rule) {
-    return node && node->layer->rule && strcmp(node->layer->rule, rule) == 0;
-}
-
 static bool commutes_with_scales(const Node *node) {
     bool relu = node && node->layer->clamp[0] == 0 && isinf(node->layer->clamp[1]);
-    return relu || has_rule(node, "share") || has_rule(node, "mean");
+    return relu || node_has_rule(node, "share") || node_has_rule(node, "mean");
 }
 
 /* The pair that begins at `first`; false: there is none. */
 static bool find_pair(Graph *graph, Node *first, Pair *pair) {
-    if (!has_rule(first, "weighted")) return false;
+    if (!node_has_rule(first, "weighted")) return false;
     *pair = (Pair){.first = first, .channels = node_layout(first).outputs};
     Node *node = graph_only_reader(graph, first->index);
-    if (has_rule(node, "fold")) {
+    if (node_has_rule(node, "fold")) {
         pair->batchnorm = node;
         node = graph_only_reader(graph, node->index);
     }
     while (commutes_with_scales(node)) node = graph_only_reader(graph, node->index);
     pair->second = node;
-    return has_rule(node, "weighted");
+    return node_has_rule(node, "weighted");
 }
 
 /* Visits every weight of the second layer with the first's channel that it meets. Convolutions see

@@ -197,7 +197,3 @@ char *program_text(const Program *program, Arena *arena) {
     }
     return text;
 }
-
-size_t program_bytes(const Program *program) {
-    return arena_used(program->arena);
-}

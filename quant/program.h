@@ -90,6 +90,3 @@ void program_run(const Program *program, int samples, const uint8_t *pixels, flo
 
 /* The listing: one instruction a line with its shapes and constants. Owned by the arena. */
 char *program_text(const Program *program, Arena *arena);
-/* Bytes of weights, biases and tables are not counted apart: this is all the memory that the
- * program holds. */
-size_t program_bytes(const Program *program);

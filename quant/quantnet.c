@@ -57,10 +57,6 @@ void quant_exact(QuantNet *net) {
 
 /* --- preparation --- */
 
-static bool has_rule(const Node *node, const char *rule) {
-    return node && node->layer->rule && strcmp(node->layer->rule, rule) == 0;
-}
-
 /* Joins what follows node i to it: a batchnorm behind a weighted layer, then a relu behind any
  * layer that owns its range. A batchnorm that nothing has joined stands for itself. The chain's
  * quantizer sees the value behind its last node. */
@@ -68,8 +64,8 @@ static void absorb_chain(QuantNet *net, int i) {
     Graph *graph = net->graph;
     QNode *q = &net->node[i];
     Node *last = q->node, *next = graph_only_reader(graph, i);
-    if (has_rule(last, "fold")) q->batchnorm = last;
-    if (has_rule(last, "weighted") && has_rule(next, "fold")) {
+    if (node_has_rule(last, "fold")) q->batchnorm = last;
+    if (node_has_rule(last, "weighted") && node_has_rule(next, "fold")) {
         q->batchnorm = next;
         net->node[next->index].into = q->node;
         last = next;
@@ -118,13 +114,13 @@ static bool check_word(const LayerConfig *word, const QNode *q, Error *error) {
     if (q->into)
         return error_set(error, ERROR_INPUT, "%s: it is a part of %s: configure that", name,
                          q->into->name);
-    if (!q->rule->owns_range && !has_rule(q->node, "fold"))
+    if (!q->rule->owns_range && !node_has_rule(q->node, "fold"))
         return error_set(error, ERROR_INPUT,
                          "%s: %s layers pass on the codes of their input and have none of their "
                          "own: configure the "
                          "layer before",
                          name, kind);
-    if (word->weight.given && !has_rule(q->node, "weighted"))
+    if (word->weight.given && !node_has_rule(q->node, "weighted"))
         return error_set(error, ERROR_INPUT, "%s: %s layers have no weights to quantize", name,
                          kind);
     return true;
@@ -153,7 +149,7 @@ static bool configure(QuantNet *net, NodeConfig of[], Error *error) {
             return false;
         q->weight = of[i].weight;
         q->is_float = of[i].is_float;
-        if (q->is_float && has_rule(q->node, "fold")) q->rule = &float_rule;
+        if (q->is_float && node_has_rule(q->node, "fold")) q->rule = &float_rule;
         if (q->into || q->is_float) continue;
         if (q->rule == &float_rule)
             return error_set(error, ERROR_INPUT,

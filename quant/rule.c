@@ -21,6 +21,10 @@ const Rule *rule_find(const char *name) {
     return NULL;
 }
 
+bool node_has_rule(const Node *node, const char *rule) {
+    return node && node->layer->rule && strcmp(node->layer->rule, rule) == 0;
+}
+
 Tensor *rule_round(const Run *run, const QNode *q, Tensor *y) {
     return op_fakequant(run->tape, y, &q->out->q, STE_CODE);
 }

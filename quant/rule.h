@@ -66,6 +66,8 @@ struct QNode {
 
 extern const Rule *const rule_list[]; /* ends with NULL */
 const Rule *rule_find(const char *name);
+/* Does the layer of this node, which may be NULL, name that rule? */
+bool node_has_rule(const Node *node, const char *rule);
 
 /* The result of the layer's forward rounded to the output grid: exact() of rules that compute in
  * float. */

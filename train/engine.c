@@ -38,13 +38,6 @@ bool model_fits(const Model *model, const Dataset *data, Error *error) {
     return true;
 }
 
-int argmax(const float *logits, int count) {
-    int best = 0;
-    for (int i = 1; i < count; i++)
-        if (logits[i] > logits[best]) best = i;
-    return best;
-}
-
 /* --- the graph --- */
 
 typedef struct Images {

@@ -29,8 +29,6 @@ int model_outputs(const Model *model);
 /* Whether the images have the input's shape and the labels are outputs; if not, why (ERROR_INPUT).
  */
 bool model_fits(const Model *model, const Dataset *data, Error *error);
-/* Index of the largest of logits[count]; of equal ones the first. */
-int argmax(const float *logits, int count);
 
 /* x[count][C][H][W] of images first .. first+count-1, normalised. */
 void model_images(const Model *model, const Dataset *data, int first, int count, float *x);
