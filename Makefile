@@ -53,6 +53,7 @@ $(BUILD)/%.o: %.c Makefile
 
 # one file per instruction set, chosen at run time: only these may use its instructions
 $(BUILD)/%_avx2.o: EXTRA := -mavx2
+$(BUILD)/%_vnni.o: EXTRA := -mavx2 -mavx512vl -mavx512vnni
 
 $(BUILD)/tests/test_%: $(BUILD)/tests/test_%.o $(TEST_OBJ) $(BUILD)/libstair.a
 	@echo '  link $@'

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "quant/int8/quantize.h"
+#include "quant/kernels/qgemm.h"
 
 #define INSTR(name) extern const InstrKind name##_instr;
 #include "quant/instrs.def"
@@ -82,19 +83,25 @@ static void last_uses(const Program *program, int last[]) {
     last[program->output] = program->instrs;
 }
 
-/* Gives each value the lowest offset where no value lies that lives while it does. Values come in
- * the order of their instructions: value v is made by instruction v. */
+/* Gives each value the lowest offset where no value lies that lives while it does, and finds what
+ * scratch the instructions want. */
 static void plan_memory(Program *program) {
     int last[GRAPH_MAX_NODES];
     last_uses(program, last);
-    for (int v = 0; v < program->values; v++) {
-        Value *value = &program->value[v];
+    program->bytes_per_sample = program->scratch = 0;
+    for (int i = 0; i < program->instrs; i++) {
+        const Instr *instr = &program->instr[i];
+        size_t scratch = instr->kind->scratch ? instr->kind->scratch(instr) : 0;
+        if (scratch > program->scratch) program->scratch = scratch;
+        Value *value = &program->value[instr->out];
+        value->offset = 0;
         bool moved = true;
         while (moved) {
             moved = false;
-            for (int u = 0; u < v; u++) {
+            for (int k = 0; k < i; k++) {
+                int u = program->instr[k].out;
                 const Value *other = &program->value[u];
-                bool together = last[u] >= v; /* u is read by instruction v or later */
+                bool together = last[u] >= i; /* u is read by instruction i or later */
                 bool overlap = value->offset < other->offset + other->bytes &&
                                other->offset < value->offset + value->bytes;
                 if (together && overlap) {
@@ -124,12 +131,24 @@ Program *program_build(const QuantNet *net, const Normalization *pixels, Error *
     program->output = of_node[graph->nodes - 1];
     quantize_table(&program->instr[0], pixels, &net->node[0].out->q);
     plan_memory(program);
-    for (int i = 0; i < program->instrs; i++) {
-        const Instr *instr = &program->instr[i];
-        size_t scratch = instr->kind->scratch ? instr->kind->scratch(instr) : 0;
-        if (scratch > program->scratch) program->scratch = scratch;
-    }
     return program;
+}
+
+void program_fuse(Program *program) {
+    int readers[GRAPH_MAX_NODES] = {0}, kept = 0;
+    for (int i = 0; i < program->instrs; i++)
+        for (int k = 0; k < program->instr[i].inputs; k++) readers[program->instr[i].in[k]]++;
+    for (int i = 1; i < program->instrs; i++) {
+        Instr *instr = &program->instr[kept];
+        const Instr *next = &program->instr[i];
+        bool alone = next->inputs == 1 && next->in[0] == instr->out && readers[instr->out] == 1;
+        if (alone && instr->kind->fuse && instr->kind->fuse(instr, next, program->arena))
+            instr->out = next->out;
+        else
+            program->instr[++kept] = *next;
+    }
+    program->instrs = kept + 1;
+    plan_memory(program);
 }
 
 void program_free(Program *program) {
@@ -143,8 +162,13 @@ static size_t round_up(size_t bytes) {
     return (bytes + LINE - 1) / LINE * LINE;
 }
 
+/* Bytes of the values; a kernel may read a little beyond the last. */
+static size_t program_values(const Program *program, int samples) {
+    return round_up(size_mul((size_t)samples, program->bytes_per_sample) + QGEMM_SLACK);
+}
+
 size_t program_scratch(const Program *program, int samples) {
-    return round_up(size_mul((size_t)samples, program->bytes_per_sample)) + program->scratch;
+    return program_values(program, samples) + program->scratch;
 }
 
 static void dequantize_output(const Value *value, int samples, const uint8_t *bytes,
@@ -164,7 +188,7 @@ void program_run(const Program *program, int samples, const uint8_t *pixels, flo
     uint8_t *memory = scratch;
     size_t n = (size_t)samples;
     Call call = {.samples = samples};
-    call.scratch = memory + round_up(n * program->bytes_per_sample);
+    call.scratch = memory + program_values(program, samples);
     for (int i = 0; i < program->instrs; i++) {
         const Instr *instr = &program->instr[i];
         call.in[0] = pixels; /* of the first instruction, which has no inputs */

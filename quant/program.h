@@ -45,6 +45,9 @@ typedef struct InstrKind {
     const void *(*lower)(const QNode *q, Arena *arena, Error *error);
     /* True where the result is the input's bytes: no instruction is made. NULL: never. */
     bool (*identity)(const QNode *q);
+    /* Makes *instr compute what it and then `next` compute, if it can: instr->args alone changes,
+     * by memory of the arena. NULL: never. */
+    bool (*fuse)(Instr *instr, const Instr *next, Arena *arena);
     size_t (*scratch)(const Instr *instr); /* for one call; NULL: none */
     void (*run)(const Instr *instr, const Call *call);
     /* Its constants in a few words; NULL: none. */
@@ -76,6 +79,10 @@ extern const InstrKind *const instr_list[]; /* ends with NULL */
  * afterwards. */
 Program *program_build(const QuantNet *net, const Normalization *pixels, Error *error);
 void program_free(Program *program); /* NULL is fine */
+
+/* Joins neighbours where one instruction can do the work of two. The outputs keep every bit; values
+ * in between are no longer made, and no tap sees them. */
+void program_fuse(Program *program);
 
 /* Scratch memory, aligned to 64, that a run of `samples` samples needs. */
 size_t program_scratch(const Program *program, int samples);

@@ -174,6 +174,24 @@ static void tap(void *context, const Value *value, int samples, const uint8_t *b
     if (s->naive) compare_naive(s, value, samples, bytes);
 }
 
+/* What a fused program still makes is what it was. */
+static void fused_tap(void *context, const Value *value, int samples, const uint8_t *bytes) {
+    const Snapshots *s = context;
+    long v = value - s->trial->program->value;
+    if (memcmp(s->copy[v], bytes, (size_t)samples * value->bytes) != 0)
+        failing(s->trial, "a fused program has other codes");
+}
+
+/* The same outputs and values with neighbours fused; s, batch: those of the program as it was. */
+static void run_fused(Trial *t, Snapshots *s, const float *batch) {
+    size_t size = SAMPLES * t->program->value[t->program->output].bytes * sizeof *batch;
+    float *outputs = arena_alloc(t->arena, size);
+    program_fuse(t->program);
+    void *scratch = arena_alloc(t->arena, program_scratch(t->program, SAMPLES));
+    program_run(t->program, SAMPLES, t->image, outputs, scratch, fused_tap, s);
+    if (memcmp(outputs, batch, size) != 0) failing(t, "a fused program has other outputs");
+}
+
 /* All samples at once with a tap, then one by one, without: the same outputs. */
 static void run_program(Trial *t, bool naive) {
     const Value *last = &t->program->value[t->program->output];
@@ -195,6 +213,7 @@ static void run_program(Trial *t, bool naive) {
         if (memcmp(single, batch + (size_t)n * last->bytes, last->bytes * sizeof *single) != 0)
             failing(t, "a sample alone differs from the sample in a batch");
     }
+    run_fused(t, &s, batch);
 }
 
 /* Returns whether the net could be frozen. */

@@ -138,6 +138,7 @@ static bool run_program(Engine *engine, const Dataset *data, int first, int coun
 Engine *engine_open_integer(Model *model, int batch, Error *error) {
     Program *program = model_program(model, error);
     if (!program) return NULL;
+    program_fuse(program);
     Engine *engine = engine_new(model, stage_engine(STAGE_FROZEN));
     engine->run = run_program;
     engine->program = program;

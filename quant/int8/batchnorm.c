@@ -5,7 +5,7 @@
 
 static const void *lower(const QNode *q, Arena *arena, Error *error) {
     (void)error;
-    QGemm gemm = gemm_operand(q, 0, q->node->shape.dim[0], (const int[]){0}, arena);
+    QGemm gemm = *gemm_operands(q, 1, 1, (const int[]){0}, arena);
     QDepthwise *depthwise = arena_alloc(arena, sizeof *depthwise);
     *depthwise = (QDepthwise){.channels = gemm.outputs,
                               .taps = 1,

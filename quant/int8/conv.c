@@ -1,50 +1,67 @@
-/* conv: the integer convolution. The patch of each output position is gathered into a row of bytes
- * (places in the padding hold the zero point, N5), and a block of rows meets the weights in the
- * integer matrix product, which requantizes in the same breath. Groups are products of their own on
- * their own channels. */
+/* conv: the integer convolution. The patch of an output position is a few runs of bytes of the
+ * input, channels last; rows of the integer matrix product are such runs where they lie, so that no
+ * patch is copied. Only what has padding is copied once, with the zero point around it (N5), or
+ * what the kernel wants wider than bytes. Groups are products of their own on their own channels. A
+ * max-pool that follows may be taken of the sums (QGemm's pool). */
 #include <string.h>
 
 #include "nn/layers/conv.h"
 #include "quant/int8/gemm.h"
-
-enum { ROWS = 64 /* of a block: with NetBN's 360 bytes each they stay in the first-level cache */ };
+#include "quant/int8/pool.h"
 
 typedef struct ConvArgs {
     Window window;
     int in[SPATIAL], padded[SPATIAL], out[SPATIAL]; /* D H W; padded: with the padding */
     int groups, channels;                           /* channels of one group */
-    int depth;         /* bytes of a row: kernel places * channels, channels last */
-    int places_in_run; /* places of the kernel along W that lie side by side in the input ... */
-    size_t run;        /* ... and their bytes */
-    uint8_t zero;      /* of the input */
+    uint8_t zero;                                   /* of the input */
     bool is_padded;
-    bool direct;       /* kernel 1, stride 1, no padding, one group: the input is its own rows */
+    int rows, pool;    /* output positions, `pool` of them for one result */
+    const size_t *row; /* [rows] where their patches begin in the padded input ... */
+    const size_t *run; /* [runs] ... and where their runs do, from there; in elements */
     const QGemm *gemm; /* [groups] */
 } ConvArgs;
 
-static size_t pixel_bytes(const ConvArgs *a) {
+static size_t pixel(const ConvArgs *a) {
     return (size_t)a->channels * (size_t)a->groups;
 }
-static size_t round_line(size_t bytes) {
-    return (bytes + 63) / 64 * 64;
+/* Element at which a place of the padded input begins. */
+static size_t place(const ConvArgs *a, int d, int h, int w) {
+    return (((size_t)d * (size_t)a->padded[1] + (size_t)h) * (size_t)a->padded[2] + (size_t)w) *
+           pixel(a);
 }
 
-static bool is_direct(const ConvArgs *a) {
-    bool direct = a->groups == 1 && !a->is_padded;
-    for (int d = 0; d < SPATIAL; d++)
-        direct &= a->window.kernel[d] == 1 && a->window.stride[d] == 1;
-    return direct;
+/* The patch of an output position. */
+static size_t patch(const ConvArgs *a, int d, int h, int w) {
+    const int *stride = a->window.stride;
+    return place(a, d * stride[0], h * stride[1], w * stride[2]);
 }
 
-static void lay_out(ConvArgs *a) {
-    for (int d = 0; d < SPATIAL; d++) {
-        a->padded[d] = a->in[d] + 2 * a->window.padding[d];
-        a->is_padded |= a->window.padding[d] > 0;
-    }
-    bool side_by_side = a->groups == 1 && a->window.dilation[2] == 1;
-    a->places_in_run = side_by_side ? a->window.kernel[2] : 1;
-    a->run = (size_t)a->places_in_run * (size_t)a->channels;
-    a->direct = is_direct(a);
+/* Places of the kernel along W that lie side by side in the input are one run. */
+static int places_in_run(const ConvArgs *a) {
+    return a->groups == 1 && a->window.dilation[2] == 1 ? a->window.kernel[2] : 1;
+}
+
+static int lay_out_runs(ConvArgs *a, Arena *arena) {
+    const int *kernel = a->window.kernel, *dilation = a->window.dilation;
+    int step = places_in_run(a), runs = 0;
+    size_t *run =
+        arena_alloc(arena, sizeof *run * (size_t)(kernel[0] * kernel[1] * (kernel[2] / step)));
+    for (int i = 0; i < kernel[0]; i++)
+        for (int j = 0; j < kernel[1]; j++)
+            for (int k = 0; k < kernel[2]; k += step)
+                run[runs++] = place(a, i * dilation[0], j * dilation[1], k * dilation[2]);
+    a->run = run;
+    return runs;
+}
+
+static void lay_out_rows(ConvArgs *a, Arena *arena) {
+    a->pool = 1;
+    a->rows = a->out[0] * a->out[1] * a->out[2];
+    size_t *row = arena_alloc(arena, sizeof *row * (size_t)a->rows);
+    a->row = row;
+    for (int d = 0; d < a->out[0]; d++)
+        for (int h = 0; h < a->out[1]; h++)
+            for (int w = 0; w < a->out[2]; w++) *row++ = patch(a, d, h, w);
 }
 
 static const void *lower(const QNode *q, Arena *arena, Error *error) {
@@ -58,136 +75,114 @@ static const void *lower(const QNode *q, Arena *arena, Error *error) {
     a->zero = (uint8_t)quantizer_zero(q->in[0]);
     window_sizes(&in, a->in);
     window_sizes(&out, a->out);
-    int places = spec->window.kernel[0] * spec->window.kernel[1] * spec->window.kernel[2];
-    a->depth = places * a->channels;
-    lay_out(a);
+    for (int d = 0; d < SPATIAL; d++) {
+        a->padded[d] = a->in[d] + 2 * a->window.padding[d];
+        a->is_padded |= a->window.padding[d] > 0;
+    }
+    lay_out_rows(a, arena);
+    int runs = lay_out_runs(a, arena);
 
-    int *order = arena_alloc(arena, sizeof *order * (size_t)a->depth);
+    const int *kernel = spec->window.kernel;
+    int places = kernel[0] * kernel[1] * kernel[2];
+    int *order = arena_alloc(arena, sizeof *order * (size_t)(places * a->channels));
     for (int p = 0; p < places;
          p++) /* the layer's weights have channels first, a row has them last */
         for (int c = 0; c < a->channels; c++) order[p * a->channels + c] = c * places + p;
-    QGemm *gemm = arena_alloc(arena, sizeof *gemm * (size_t)a->groups);
-    int outputs = spec->out / spec->groups;
-    for (int g = 0; g < a->groups; g++)
-        gemm[g] = gemm_operand(q, g * outputs, outputs, order, arena);
-    a->gemm = gemm;
+    a->gemm = gemm_operands(q, a->groups, runs, order, arena);
     return a;
 }
 
-/* --- gathering --- */
+/* Takes in a max-pool whose windows do not overlap: positions then come window by window, and what
+ * no window covers is not computed. */
+static bool fuse(Instr *instr, const Instr *next, Arena *arena) {
+    if (next->kind != &maxpool_instr) return false;
+    const PoolArgs *pool = next->args;
+    const Window *w = &pool->window;
+    int places = w->kernel[0] * w->kernel[1] * w->kernel[2];
+    bool apart = places <= QGEMM_MAX_POOL;
+    for (int d = 0; d < SPATIAL; d++)
+        apart &= w->stride[d] >= w->kernel[d] && w->dilation[d] == 1 && w->padding[d] == 0;
+    if (!apart) return false;
 
-/* Bytes of the padded input of one sample: the padding is filled once, so that no gathering asks
- * for borders. */
-static size_t padded_bytes(const ConvArgs *a) {
-    return (size_t)a->padded[0] * (size_t)a->padded[1] * (size_t)a->padded[2] * pixel_bytes(a);
-}
-
-static void pad(const ConvArgs *a, const uint8_t *x, uint8_t *padded) {
-    const int *p = a->window.padding;
-    size_t pixel = pixel_bytes(a), line = pixel * (size_t)a->in[2];
-    memset(padded, a->zero, padded_bytes(a));
-    for (int d = 0; d < a->in[0]; d++)
-        for (int h = 0; h < a->in[1]; h++, x += line) {
-            size_t at = (size_t)((d + p[0]) * a->padded[1] + h + p[1]) * (size_t)a->padded[2] +
-                        (size_t)p[2];
-            memcpy(padded + at * pixel, x, line);
+    ConvArgs *a = arena_alloc(arena, sizeof *a);
+    *a = *(const ConvArgs *)instr->args;
+    a->pool = places;
+    a->rows = pool->out[0] * pool->out[1] * pool->out[2] * places;
+    size_t *row = arena_alloc(arena, sizeof *row * (size_t)a->rows);
+    a->row = row;
+    for (int p = 0; p < a->rows;
+         p++) { /* position of the pool's result, then place in its window */
+        int at[SPATIAL], i = p % places, o = p / places;
+        for (int d = SPATIAL - 1; d >= 0; d--) {
+            at[d] = o % pool->out[d] * w->stride[d] + i % w->kernel[d];
+            o /= pool->out[d];
+            i /= w->kernel[d];
         }
-}
-
-/* A run of a patch is a few bytes where channels are few, and a call of memcpy costs more than it
- * moves. */
-static inline void copy_run(uint8_t *to, const uint8_t *from, size_t count) {
-    if (count >= 32) {
-        memcpy(to, from, count);
-        return;
+        *row++ = patch(a, at[0], at[1], at[2]);
     }
-    for (; count >= 8; count -= 8, to += 8, from += 8) memcpy(to, from, 8);
-    if (count & 4) memcpy(to, from, 4), to += 4, from += 4;
-    if (count & 2) memcpy(to, from, 2), to += 2, from += 2;
-    if (count & 1) *to = *from;
-}
-
-/* Rows of `count` output positions from `first` on: the runs of one kernel place for all of them,
- * then the next. x is the padded input and begins at the group's channels. */
-static void gather(const ConvArgs *a, const uint8_t *x, int first, int count, uint8_t *rows) {
-    const Window *w = &a->window;
-    size_t pixel = pixel_bytes(a), depth = (size_t)a->depth;
-    size_t line = pixel * (size_t)a->padded[2], plane = line * (size_t)a->padded[1];
-    for (int i = 0; i < w->kernel[0]; i++)
-        for (int j = 0; j < w->kernel[1]; j++)
-            for (int k = 0; k < w->kernel[2]; k += a->places_in_run, rows += a->run) {
-                const uint8_t *place = x + (size_t)(i * w->dilation[0]) * plane +
-                                       (size_t)(j * w->dilation[1]) * line +
-                                       (size_t)(k * w->dilation[2]) * pixel;
-                int at[SPATIAL] = {first / a->out[2] / a->out[1], first / a->out[2] % a->out[1],
-                                   first % a->out[2]};
-                for (int r = 0; r < count; r++) {
-                    size_t origin = (size_t)(at[0] * w->stride[0]) * plane +
-                                    (size_t)(at[1] * w->stride[1]) * line +
-                                    (size_t)(at[2] * w->stride[2]) * pixel;
-                    copy_run(rows + (size_t)r * depth, place + origin, a->run);
-                    if (++at[2] < a->out[2]) continue;
-                    at[2] = 0;
-                    if (++at[1] < a->out[1]) continue;
-                    at[1] = 0;
-                    at[0]++;
-                }
-            }
+    instr->args = a;
+    return true;
 }
 
 /* --- running --- */
 
-/* Scratch: the padded input, a block of rows, the kernel's own; each aligned. */
-static size_t rows_offset(const ConvArgs *a) {
-    return a->is_padded ? round_line(padded_bytes(a)) : 0;
+static size_t padded_elements(const ConvArgs *a) {
+    return place(a, a->padded[0], 0, 0);
 }
-static size_t kernel_offset(const ConvArgs *a) {
-    return rows_offset(a) + round_line(ROWS * (size_t)a->depth);
+/* Whether rows cannot be runs of the input as it is. */
+static bool copies(const ConvArgs *a) {
+    return a->is_padded || a->gemm->kernel->element > 1;
 }
 
 static size_t scratch(const Instr *instr) {
     const ConvArgs *a = instr->args;
-    return kernel_offset(a) + qgemm_kernel()->scratch_bytes(&a->gemm[0]);
+    size_t elements = padded_elements(a) + QGEMM_SLACK;
+    return copies(a) ? size_mul(elements, a->gemm->kernel->element) : 0;
 }
 
-static void run_group(const ConvArgs *a, const QGemmKernel *kernel, int g, const uint8_t *x,
-                      uint8_t *y, uint8_t *memory) {
-    const QGemm *gemm = &a->gemm[g];
-    int positions = a->out[0] * a->out[1] * a->out[2];
-    size_t stride = (size_t)gemm->outputs * (size_t)a->groups;
-    void *own = memory + kernel_offset(a);
-    x += g * a->channels;
-    y += (size_t)g * (size_t)gemm->outputs;
-    if (a->direct) {
-        kernel->run(gemm, positions, x, (size_t)a->channels, y, stride, own);
+/* The zero point everywhere: the samples of a call are then copied into its middle. */
+static void fill_padding(const ConvArgs *a, void *padded) {
+    size_t element = a->gemm->kernel->element, count = padded_elements(a);
+    uint16_t *wide = padded;
+    if (element == 1) memset(padded, a->zero, count);
+    for (size_t i = 0; element > 1 && i < count; i++) wide[i] = a->zero;
+}
+
+static void copy_sample(const ConvArgs *a, const uint8_t *x, uint8_t *padded) {
+    const int *p = a->window.padding;
+    size_t line = pixel(a) * (size_t)a->in[2], element = a->gemm->kernel->element;
+    if (!a->is_padded) {
+        gemm_elements(a->gemm, x, padded_elements(a), padded);
         return;
     }
-    uint8_t *rows = memory + rows_offset(a);
-    for (int first = 0; first < positions; first += ROWS) {
-        int count = positions - first < ROWS ? positions - first : ROWS;
-        gather(a, x, first, count, rows);
-        kernel->run(gemm, count, rows, (size_t)a->depth, y + (size_t)first * stride, stride, own);
-    }
+    for (int d = 0; d < a->in[0]; d++)
+        for (int h = 0; h < a->in[1]; h++, x += line)
+            gemm_elements(a->gemm, x, line, padded + place(a, d + p[0], h + p[1], p[2]) * element);
 }
 
 static void run(const Instr *instr, const Call *call) {
     const ConvArgs *a = instr->args;
-    const QGemmKernel *kernel = qgemm_kernel();
-    size_t in = instr->value[instr->in[0]].bytes, out = instr->value[instr->out].bytes;
+    const QGemmKernel *kernel = a->gemm->kernel;
+    const uint8_t *x = call->in[0];
+    uint8_t *y = call->out;
+    size_t outputs = (size_t)a->gemm->outputs, stride = outputs * (size_t)a->groups;
+    if (a->is_padded) fill_padding(a, call->scratch);
     for (int n = 0; n < call->samples; n++) {
-        const uint8_t *x = call->in[0] + (size_t)n * in;
-        if (a->is_padded) {
-            pad(a, x, call->scratch);
-            x = call->scratch;
+        const uint8_t *plane = copies(a) ? call->scratch : x;
+        if (copies(a)) copy_sample(a, x, call->scratch);
+        for (int g = 0; g < a->groups; g++) {
+            size_t first = (size_t)g * (size_t)a->channels;
+            QRows rows = {plane + first * kernel->element, a->row, a->run};
+            kernel->run(&a->gemm[g], &rows, a->rows, a->pool, y + (size_t)g * outputs, stride);
         }
-        for (int g = 0; g < a->groups; g++)
-            run_group(a, kernel, g, x, call->out + (size_t)n * out, call->scratch);
+        x += instr->value[instr->in[0]].bytes;
+        y += instr->value[instr->out].bytes;
     }
 }
 
 static void print(const Instr *instr, char *text, size_t size) {
     const ConvArgs *a = instr->args;
-    gemm_print(&a->gemm[0], a->groups, text, size);
+    gemm_print(a->gemm, a->groups, text, size);
 }
 
 const InstrKind conv_instr = {
@@ -195,6 +190,7 @@ const InstrKind conv_instr = {
     .summary = "integer convolution, grouped or not, with relu",
     .lowers = (const char *const[]){"conv1d", "conv2d", "conv3d", NULL},
     .lower = lower,
+    .fuse = fuse,
     .scratch = scratch,
     .run = run,
     .print = print,

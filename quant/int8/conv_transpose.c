@@ -12,8 +12,6 @@
 #include "nn/layers/conv_transpose.h"
 #include "quant/int8/gemm.h"
 
-enum { ROWS = 64 /* of a block */ };
-
 typedef struct ConvTransposeArgs {
     Window window;
     int in[SPATIAL], out[SPATIAL]; /* D H W */
@@ -42,11 +40,7 @@ static const void *lower(const QNode *q, Arena *arena, Error *error) {
     for (int p = 0; p < places;
          p++) /* an output's weights have channels first, a row has them last */
         for (int c = 0; c < a->channels; c++) order[p * a->channels + c] = c * places + p;
-    QGemm *gemm = arena_alloc(arena, sizeof *gemm * (size_t)a->groups);
-    int outputs = spec->out / map->groups;
-    for (int g = 0; g < a->groups; g++)
-        gemm[g] = gemm_operand(q, g * outputs, outputs, order, arena);
-    a->gemm = gemm;
+    a->gemm = gemm_operands(q, a->groups, 1, order, arena);
     return a;
 }
 
@@ -81,13 +75,13 @@ static void gather_row(const ConvTransposeArgs *a, const uint8_t *x, int at, uin
 }
 
 static size_t rows_bytes(const ConvTransposeArgs *a) {
-    size_t bytes = ROWS * (size_t)a->depth;
-    return (bytes + 63) / 64 * 64; /* the kernel's scratch, behind it, is aligned */
+    size_t bytes = DENSE_ROWS * (size_t)a->depth + QGEMM_SLACK;
+    return (bytes + 63) / 64 * 64; /* the product's scratch, behind it, is aligned */
 }
 
 static size_t scratch(const Instr *instr) {
     const ConvTransposeArgs *a = instr->args;
-    return rows_bytes(a) + qgemm_kernel()->scratch_bytes(&a->gemm[0]);
+    return rows_bytes(a) + gemm_dense_scratch(&a->gemm[0]);
 }
 
 static void run_group(const ConvTransposeArgs *a, int g, const uint8_t *x, uint8_t *y,
@@ -98,11 +92,10 @@ static void run_group(const ConvTransposeArgs *a, int g, const uint8_t *x, uint8
     uint8_t *rows = memory;
     x += g * a->channels;
     y += (size_t)g * (size_t)gemm->outputs;
-    for (int first = 0; first < positions; first += ROWS) {
-        int count = positions - first < ROWS ? positions - first : ROWS;
+    for (int first = 0; first < positions; first += DENSE_ROWS) {
+        int count = positions - first < DENSE_ROWS ? positions - first : DENSE_ROWS;
         for (int r = 0; r < count; r++) gather_row(a, x, first + r, rows + (size_t)r * depth);
-        qgemm_kernel()->run(gemm, count, rows, depth, y + (size_t)first * stride, stride,
-                            rows + rows_bytes(a));
+        gemm_dense(gemm, count, rows, y + (size_t)first * stride, stride, rows + rows_bytes(a));
     }
 }
 

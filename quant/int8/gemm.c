@@ -2,10 +2,13 @@
 
 #include <math.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "quant/rules/integers.h"
 
-QGemm gemm_operand(const QNode *q, int first, int count, const int order[], Arena *arena) {
+/* The product of outputs first .. first+count-1, not packed. */
+static QGemm operand(const QNode *q, int first, int count, int runs, const int order[],
+                     Arena *arena) {
     const WeightedIntegers *w = q->integers;
     size_t depth = (size_t)w->depth;
     int8_t *weight = arena_alloc(arena, size_mul((size_t)count, depth));
@@ -24,20 +27,60 @@ QGemm gemm_operand(const QNode *q, int first, int count, const int order[], Aren
         weight_zero[o] = zero;
         multiplier[o] = w->multiplier[first + o];
     }
-    QGemm gemm = {.outputs = count,
-                  .depth = w->depth,
-                  .weight = weight,
-                  .weight_zero = weight_zero,
-                  .bias = bias,
-                  .multiplier = multiplier,
-                  .zero = quantizer_zero(q->out),
-                  .lo = rule_bounds(q).lo,
-                  .hi = rule_bounds(q).hi};
-    const QGemmKernel *kernel = qgemm_kernel();
-    void *packed = arena_alloc(arena, kernel->packed_bytes(&gemm));
-    kernel->pack(&gemm, packed);
-    gemm.packed = packed;
+    return (QGemm){.outputs = count,
+                   .runs = runs,
+                   .run = w->depth / runs,
+                   .weight = weight,
+                   .weight_zero = weight_zero,
+                   .bias = bias,
+                   .multiplier = multiplier,
+                   .zero = quantizer_zero(q->out),
+                   .lo = rule_bounds(q).lo,
+                   .hi = rule_bounds(q).hi};
+}
+
+const QGemm *gemm_operands(const QNode *q, int groups, int runs, const int order[], Arena *arena) {
+    const WeightedIntegers *w = q->integers;
+    int outputs = w->outputs / groups;
+    QGemm *gemm = arena_alloc(arena, sizeof *gemm * (size_t)groups);
+    for (int g = 0; g < groups; g++) gemm[g] = operand(q, g * outputs, outputs, runs, order, arena);
+    const QGemmKernel *kernel = qgemm_kernel(gemm, groups);
+    for (int g = 0; g < groups; g++) {
+        void *packed = arena_alloc(arena, kernel->packed_bytes(&gemm[g]));
+        kernel->pack(&gemm[g], packed);
+        gemm[g].kernel = kernel;
+        gemm[g].packed = packed;
+    }
     return gemm;
+}
+
+void gemm_elements(const QGemm *gemm, const uint8_t *x, size_t count, void *to) {
+    if (gemm->kernel->element == 1) {
+        memcpy(to, x, count);
+        return;
+    }
+    uint16_t *wide = to;
+    for (size_t i = 0; i < count; i++) wide[i] = x[i];
+}
+
+/* scratch: where the rows begin, then, if they must be widened, they */
+size_t gemm_dense_scratch(const QGemm *gemm) {
+    size_t elements = (size_t)DENSE_ROWS * (size_t)gemm->run + QGEMM_SLACK;
+    return DENSE_ROWS * sizeof(size_t) +
+           (gemm->kernel->element > 1 ? elements * gemm->kernel->element : 0);
+}
+
+void gemm_dense(const QGemm *gemm, int rows, const uint8_t *x, uint8_t *y, size_t y_stride,
+                void *scratch) {
+    size_t *row = scratch, run = (size_t)gemm->run;
+    for (int r = 0; r < rows; r++) row[r] = (size_t)r * run;
+    const void *elements = x;
+    if (gemm->kernel->element > 1) {
+        gemm_elements(gemm, x, (size_t)rows * run, row + DENSE_ROWS);
+        elements = row + DENSE_ROWS;
+    }
+    QRows at = {elements, row, (const size_t[]){0}};
+    gemm->kernel->run(gemm, &at, rows, 1, y, y_stride);
 }
 
 void gemm_print(const QGemm *gemm, int groups, char *text, size_t size) {
@@ -48,5 +91,6 @@ void gemm_print(const QGemm *gemm, int groups, char *text, size_t size) {
         most = fmax(most, m);
     }
     snprintf(text, size, "%d x %d x %d weights, M 2^%.1f to 2^%.1f%s", groups, gemm->outputs,
-             gemm->depth, least, most, gemm->lo > 0 || gemm->lo == gemm->zero ? ", relu" : "");
+             gemm->runs * gemm->run, least, most,
+             gemm->lo > 0 || gemm->lo == gemm->zero ? ", relu" : "");
 }

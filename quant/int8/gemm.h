@@ -5,8 +5,19 @@
 #include "quant/kernels/qgemm.h"
 #include "quant/program.h"
 
-/* The product of outputs first .. first+count-1 of a weighted node. `order[k]` names the weight (of
- * the layer's layout) that meets byte k of a row. All memory is the arena's. */
-QGemm gemm_operand(const QNode *q, int first, int count, const int order[], Arena *arena);
+/* The products of a weighted node, one a group, each of as many outputs; they share a kernel.
+ * `order[k]` names the weight (of the layer's layout) that meets byte k of a row, which is `runs`
+ * runs. All memory is the arena's. */
+const QGemm *gemm_operands(const QNode *q, int groups, int runs, const int order[], Arena *arena);
 /* "40 outputs x 360, M 2^-8.1 .. 2^-6.9": for listings. */
 void gemm_print(const QGemm *gemm, int groups, char *text, size_t size);
+
+/* Bytes as the elements of gemm's kernel. */
+void gemm_elements(const QGemm *gemm, const uint8_t *x, size_t count, void *to);
+
+/* Rows that lie side by side, one run each: x[rows][run] -> y[rows][outputs], y_stride bytes apart.
+ * rows <= DENSE_ROWS. scratch: gemm_dense_scratch bytes, aligned to 64. */
+enum { DENSE_ROWS = 64 };
+size_t gemm_dense_scratch(const QGemm *gemm);
+void gemm_dense(const QGemm *gemm, int rows, const uint8_t *x, uint8_t *y, size_t y_stride,
+                void *scratch);

@@ -6,19 +6,21 @@ static const void *lower(const QNode *q, Arena *arena, Error *error) {
     int depth = (int)shape_count(&q->from[0]->shape),
         *order = arena_alloc(arena, sizeof(int) * (size_t)depth);
     for (int k = 0; k < depth; k++) order[k] = k;
-    QGemm *gemm = arena_alloc(arena, sizeof *gemm);
-    *gemm = gemm_operand(q, 0, q->node->shape.dim[0], order, arena);
-    return gemm;
+    return gemm_operands(q, 1, 1, order, arena);
 }
 
 static size_t scratch(const Instr *instr) {
-    return qgemm_kernel()->scratch_bytes(instr->args);
+    return gemm_dense_scratch(instr->args);
 }
 
 static void run(const Instr *instr, const Call *call) {
     const QGemm *gemm = instr->args;
-    qgemm_kernel()->run(gemm, call->samples, call->in[0], (size_t)gemm->depth, call->out,
-                        (size_t)gemm->outputs, call->scratch);
+    size_t run = (size_t)gemm->run, outputs = (size_t)gemm->outputs;
+    for (int n = 0; n < call->samples; n += DENSE_ROWS) {
+        int rows = call->samples - n < DENSE_ROWS ? call->samples - n : DENSE_ROWS;
+        gemm_dense(gemm, rows, call->in[0] + (size_t)n * run, call->out + (size_t)n * outputs,
+                   outputs, call->scratch);
+    }
 }
 
 static void print(const Instr *instr, char *text, size_t size) {

@@ -8,6 +8,8 @@ typedef struct PoolArgs {
     int in[SPATIAL], out[SPATIAL]; /* D H W */
 } PoolArgs;
 
+extern const InstrKind maxpool_instr; /* its args are PoolArgs */
+
 PoolArgs pool_args(const QNode *q);
 
 /* The places of one window that lie inside the input. */
