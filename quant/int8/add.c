@@ -1,38 +1,30 @@
 /* add: inputs of different scales, brought to the output's by one multiplier each at a joint shift,
- * added in 64 bits and rounded once (N7). An input has at most 256 codes, so its products are a
- * table; the rounding constant is in the first. */
-#include "quant/rules/integers.h"
+ * added in 64 bits and rounded once (N7). */
+#include "quant/kernels/qadd.h"
 #include "quant/program.h"
+#include "quant/rules/integers.h"
 
-typedef struct AddArgs {
-    int32_t shift, zero, lo, hi;
-    int64_t (*product)[256]; /* [inputs]: m (u - Z) of each code u */
-} AddArgs;
+_Static_assert((int)LAYER_MAX_INPUTS <= (int)QADD_MAX_INPUTS, "a sum takes all inputs of a layer");
 
 static const void *lower(const QNode *q, Arena *arena, Error *error) {
     (void)error;
     const Multiplier *multiplier = ((const SumIntegers *)q->integers)->multiplier;
-    AddArgs *args = arena_alloc(arena, sizeof *args);
-    *args = (AddArgs){.shift = multiplier[0].shift,
-                      .zero = quantizer_zero(q->out),
-                      .lo = rule_bounds(q).lo,
-                      .hi = rule_bounds(q).hi};
-    args->product = arena_alloc(arena, sizeof *args->product * (size_t)q->node->inputs);
-    for (int k = 0; k < q->node->inputs; k++)
-        for (int u = 0; u < 256; u++)
-            args->product[k][u] = (int64_t)(u - quantizer_zero(q->in[k])) * multiplier[k].m0;
-    for (int u = 0; u < 256; u++) args->product[0][u] += (int64_t)1 << (args->shift - 1);
+    QAdd *args = arena_alloc(arena, sizeof *args);
+    *args = (QAdd){.inputs = q->node->inputs,
+                   .shift = multiplier[0].shift,
+                   .zero = quantizer_zero(q->out),
+                   .lo = rule_bounds(q).lo,
+                   .hi = rule_bounds(q).hi};
+    for (int k = 0; k < q->node->inputs; k++) {
+        args->m0[k] = multiplier[k].m0;
+        args->in_zero[k] = quantizer_zero(q->in[k]);
+    }
     return args;
 }
 
 static void run(const Instr *instr, const Call *call) {
-    const AddArgs *a = instr->args;
     size_t count = (size_t)call->samples * instr->value[instr->out].bytes;
-    for (size_t i = 0; i < count; i++) {
-        int64_t sum = 0;
-        for (int k = 0; k < instr->inputs; k++) sum += a->product[k][call->in[k][i]];
-        call->out[i] = (uint8_t)clamp_code(a->zero + (sum >> a->shift), a->lo, a->hi);
-    }
+    qadd_kernel()->run(instr->args, count, call->in, call->out);
 }
 
 const InstrKind add_instr = {

@@ -15,24 +15,33 @@ size_t pool_scratch(const PoolArgs *args) {
     return sizeof(uint8_t *) * (size_t)kernel[0] * (size_t)kernel[1] * (size_t)kernel[2];
 }
 
-/* Position along dimension d of place k of output position o; -1 in the padding. */
-static int position(const PoolArgs *a, int d, int o, int k) {
-    int at = o * a->window.stride[d] - a->window.padding[d] + k * a->window.dilation[d];
-    return at >= 0 && at < a->in[d] ? at : -1;
+/* Kernel places begin .. end-1 along dimension d lie inside the input at output position o, the
+ * first of them at input position `at`. */
+typedef struct Inside {
+    int begin, end, at;
+} Inside;
+
+static Inside inside(const PoolArgs *a, int d, int o) {
+    int step = a->window.dilation[d], begin = 0, end = a->window.kernel[d];
+    int at = o * a->window.stride[d] - a->window.padding[d];
+    while (begin < end && at + begin * step < 0) begin++;
+    while (begin < end && at + (end - 1) * step >= a->in[d]) end--;
+    return (Inside){begin, end, at + begin * step};
 }
 
-static int collect(const PoolArgs *a, const uint8_t *x, size_t channels, const int at[SPATIAL],
+/* The places of the window that is `at` along each dimension, in x[D][H][W][channels]. */
+static int collect(const PoolArgs *a, const uint8_t *x, size_t channels, const Inside at[SPATIAL],
                    const uint8_t **place) {
-    const int *kernel = a->window.kernel;
+    const int *step = a->window.dilation;
+    size_t line = channels * (size_t)a->in[2], plane = line * (size_t)a->in[1];
     int count = 0;
-    for (int i = 0; i < kernel[0]; i++)
-        for (int j = 0; j < kernel[1]; j++)
-            for (int k = 0; k < kernel[2]; k++) {
-                int d = position(a, 0, at[0], i), h = position(a, 1, at[1], j),
-                    w = position(a, 2, at[2], k);
-                if (d < 0 || h < 0 || w < 0) continue;
-                place[count++] = x + channels * (size_t)((d * a->in[1] + h) * a->in[2] + w);
-            }
+    x += (size_t)at[0].at * plane + (size_t)at[1].at * line + (size_t)at[2].at * channels;
+    for (int i = 0; i < at[0].end - at[0].begin; i++)
+        for (int j = 0; j < at[1].end - at[1].begin; j++) {
+            const uint8_t *from = x + (size_t)(i * step[0]) * plane + (size_t)(j * step[1]) * line;
+            for (int k = at[2].begin; k < at[2].end; k++, from += (size_t)step[2] * channels)
+                place[count++] = from;
+        }
     return count;
 }
 
@@ -41,14 +50,18 @@ void pool_run(const Instr *instr, const PoolArgs *a, const Call *call, PoolBody 
     size_t channels = (size_t)out->channels;
     const uint8_t **place = call->scratch;
     uint8_t *y = call->out;
-    int at[SPATIAL];
+    Inside at[SPATIAL];
     for (int n = 0; n < call->samples; n++) {
         const uint8_t *x = call->in[0] + (size_t)n * in->bytes;
-        for (at[0] = 0; at[0] < a->out[0]; at[0]++)
-            for (at[1] = 0; at[1] < a->out[1]; at[1]++)
-                for (at[2] = 0; at[2] < a->out[2]; at[2]++, y += channels) {
+        for (int d = 0; d < a->out[0]; d++)
+            for (int h = 0; h < a->out[1]; h++) {
+                at[0] = inside(a, 0, d);
+                at[1] = inside(a, 1, h);
+                for (int w = 0; w < a->out[2]; w++, y += channels) {
+                    at[2] = inside(a, 2, w);
                     int count = collect(a, x, channels, at, place);
                     body(instr, &(PoolWindow){count, place}, y);
                 }
+            }
     }
 }

@@ -3,12 +3,12 @@
 
 #include "quant/program.h"
 
+extern const InstrKind maxpool_instr; /* its args are PoolArgs */
+
 typedef struct PoolArgs {
     Window window;
     int in[SPATIAL], out[SPATIAL]; /* D H W */
 } PoolArgs;
-
-extern const InstrKind maxpool_instr; /* its args are PoolArgs */
 
 PoolArgs pool_args(const QNode *q);
 

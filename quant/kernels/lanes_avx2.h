@@ -66,6 +66,14 @@ static inline __m128i lanes_requantize(const Lanes *lanes, __m256i acc, __m256i 
     return _mm_packus_epi16(words, words);
 }
 
+/* 8 bytes, or as many as are left. */
+static inline __m128i lanes_load(const uint8_t *x, size_t left) {
+    if (left >= LANES) return _mm_loadl_epi64((const __m128i *)x);
+    uint64_t bytes = 0;
+    memcpy(&bytes, x, left);
+    return _mm_cvtsi64_si128((int64_t)bytes);
+}
+
 /* The first of 8 codes, as many as there are outputs left. */
 static inline void lanes_store(uint8_t *y, size_t left, __m128i codes) {
     if (left >= LANES)

@@ -40,21 +40,13 @@ static void avx2_pack(const QDepthwise *q, void *packed) {
     }
 }
 
-/* The bytes of 8 channels, or of as many as are left. */
-static inline __m128i load_channels(const uint8_t *x, size_t left) {
-    if (left >= LANES) return _mm_loadl_epi64((const __m128i *)x);
-    uint64_t bytes = 0;
-    memcpy(&bytes, x, left);
-    return _mm_cvtsi64_si128((int64_t)bytes);
-}
-
 /* The 8 sums from channel `first` on; w is [pairs][LANES][2]. */
 static inline __m256i sum_of(const QDepthwise *q, size_t first, size_t left, const int16_t *w,
                              const Lanes *lanes, const uint8_t *const *x) {
     __m256i acc = load(lanes->bias);
     for (int t = 0; t < q->taps; t += 2, w += 2 * LANES) {
-        __m128i even = load_channels(x[t] + first, left);
-        __m128i odd = t + 1 < q->taps ? load_channels(x[t + 1] + first, left) : even;
+        __m128i even = lanes_load(x[t] + first, left);
+        __m128i odd = t + 1 < q->taps ? lanes_load(x[t + 1] + first, left) : even;
         __m256i pairs = _mm256_cvtepu8_epi16(_mm_unpacklo_epi8(even, odd));
         acc = _mm256_add_epi32(acc, _mm256_madd_epi16(pairs, load(w)));
     }
