@@ -45,8 +45,8 @@ typedef struct InstrKind {
     const void *(*lower)(const QNode *q, Arena *arena, Error *error);
     /* True where the result is the input's bytes: no instruction is made. NULL: never. */
     bool (*identity)(const QNode *q);
-    /* Makes *instr compute what it and then `next` compute, if it can: instr->args alone changes,
-     * by memory of the arena. NULL: never. */
+    /* Makes *instr compute what it and then `next` compute, if it can: changes its kind and args,
+     * with memory of the arena. NULL: never. */
     bool (*fuse)(Instr *instr, const Instr *next, Arena *arena);
     size_t (*scratch)(const Instr *instr); /* for one call; NULL: none */
     void (*run)(const Instr *instr, const Call *call);

@@ -84,7 +84,7 @@ static void test_pools_are_joined(void **state) {
     check("x = input shape=1x28x28\nc = conv2d x out=40 kernel=3\nr = relu c\n"
           "p = maxpool r kernel=2\nd = conv2d p out=10 kernel=3\ns = maxpool d kernel=2\n"
           "f = flatten s\nl = linear f out=3",
-          2);
+          3);
 }
 
 static void test_others_stay(void **state) {

@@ -40,7 +40,7 @@ static int8_t weight_value(const Case *c, Rng *rng, int k) {
     case HIGH_HIGH: return (int8_t)top;
     case HIGH_LOW: return (int8_t)-top;
     case ALTERNATING: return (int8_t)(k % 2 ? top : -top);
-    default: return (int8_t)-(top + 1);
+    default: return (int8_t) - (top + 1);
     }
 }
 
@@ -314,11 +314,10 @@ static void test_signed_codes_as_bytes(void **state) {
 /* The first that runs here and is exact for all, whatever the first of them would like. */
 static void test_choice(void **state) {
     (void)state;
-    const int8_t weight[] = {7, 127};
+    static const int8_t low[16] = {7}, high[16] = {127};
     const int32_t zero[] = {-8, -1};
-    QGemm q[] = {
-        {.outputs = 1, .runs = 1, .run = 1, .weight = &weight[0], .weight_zero = &zero[0]},
-        {.outputs = 1, .runs = 1, .run = 1, .weight = &weight[1], .weight_zero = &zero[1]}};
+    QGemm q[] = {{.outputs = 1, .runs = 1, .run = 16, .weight = low, .weight_zero = &zero[0]},
+                 {.outputs = 1, .runs = 1, .run = 16, .weight = high, .weight_zero = &zero[1]}};
     for (int count = 1; count <= 2; count++) {
         const QGemmKernel *chosen = qgemm_kernel(q, count);
         for (int i = 0; qgemm_kernels[i] != chosen; i++)
@@ -326,7 +325,7 @@ static void test_choice(void **state) {
         assert_true(chosen->usable());
         for (int i = 0; i < count; i++) assert_true(chosen->fits(&q[i]));
     }
-    assert_true(qgemm_narrow_avx2.fits(&q[0])); /* 15: four pairs in 16 bits */
+    assert_true(qgemm_narrow_avx2.fits(&q[0])); /* 15: four steps in 16 bits */
     assert_true(qgemm_vnni.fits(&q[0]));
     assert_false(qgemm_vnni.fits(&q[1])); /* 128 is no signed byte */
     setenv("STAIR_WITHOUT", "vnni,avx2,narrow-avx2", 1);

@@ -39,19 +39,34 @@ static QGemm operand(const QNode *q, int first, int count, int runs, const int o
                    .hi = rule_bounds(q).hi};
 }
 
+static void pack(QGemm *gemm, const QGemmKernel *kernel, Arena *arena) {
+    void *packed = arena_alloc(arena, kernel->packed_bytes(gemm));
+    kernel->pack(gemm, packed);
+    gemm->kernel = kernel;
+    gemm->packed = packed;
+}
+
 const QGemm *gemm_operands(const QNode *q, int groups, int runs, const int order[], Arena *arena) {
     const WeightedIntegers *w = q->integers;
     int outputs = w->outputs / groups;
     QGemm *gemm = arena_alloc(arena, sizeof *gemm * (size_t)groups);
     for (int g = 0; g < groups; g++) gemm[g] = operand(q, g * outputs, outputs, runs, order, arena);
     const QGemmKernel *kernel = qgemm_kernel(gemm, groups);
-    for (int g = 0; g < groups; g++) {
-        void *packed = arena_alloc(arena, kernel->packed_bytes(&gemm[g]));
-        kernel->pack(&gemm[g], packed);
-        gemm[g].kernel = kernel;
-        gemm[g].packed = packed;
-    }
+    for (int g = 0; g < groups; g++) pack(&gemm[g], kernel, arena);
     return gemm;
+}
+
+const QGemm *gemm_permuted(const QGemm *gemm, const int from[], Arena *arena) {
+    size_t run = (size_t)gemm->run;
+    int8_t *weight = arena_alloc(arena, size_mul((size_t)gemm->outputs, run));
+    QGemm *permuted = arena_alloc(arena, sizeof *permuted);
+    for (size_t o = 0; o < (size_t)gemm->outputs; o++)
+        for (size_t k = 0; k < run; k++)
+            weight[o * run + (size_t)from[k]] = gemm->weight[o * run + k];
+    *permuted = *gemm;
+    permuted->weight = weight;
+    pack(permuted, gemm->kernel, arena);
+    return permuted;
 }
 
 void gemm_elements(const QGemm *gemm, const uint8_t *x, size_t count, void *to) {

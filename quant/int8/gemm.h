@@ -9,6 +9,12 @@
  * `order[k]` names the weight (of the layer's layout) that meets byte k of a row, which is `runs`
  * runs. All memory is the arena's. */
 const QGemm *gemm_operands(const QNode *q, int groups, int runs, const int order[], Arena *arena);
+/* The same product for rows of one run whose bytes come in another order: what was byte k of a row
+ * is byte from[k]. */
+const QGemm *gemm_permuted(const QGemm *gemm, const int from[], Arena *arena);
+
+extern const InstrKind linear_instr; /* its args are a QGemm of one run */
+
 /* "40 outputs x 360, M 2^-8.1 .. 2^-6.9": for listings. */
 void gemm_print(const QGemm *gemm, int groups, char *text, size_t size);
 

@@ -3,11 +3,13 @@
  *
  *     (i mod P) C + i / P          of C channels and P positions,
  *
- * before and after: a permutation. Where the number of channels stays, nothing moves. */
+ * before and after: a permutation. Where the number of channels stays, nothing moves; in front of a
+ * fully connected layer the weights can move instead, once. */
+#include "quant/int8/gemm.h"
 #include "quant/program.h"
 
 typedef struct ReshapeArgs {
-    int channels, positions; /* of the input */
+    const int *from; /* [bytes]: where each byte of the result was */
 } ReshapeArgs;
 
 static bool identity(const QNode *q) {
@@ -17,29 +19,33 @@ static bool identity(const QNode *q) {
 
 static const void *lower(const QNode *q, Arena *arena, Error *error) {
     (void)error;
-    const Shape *in = &q->from[0]->shape;
+    const Shape *in = &q->from[0]->shape, *out = &q->node->shape;
+    size_t count = shape_count(in), channels = (size_t)in->dim[0], places = count / channels;
+    size_t out_channels = (size_t)out->dim[0], out_places = count / out_channels;
     ReshapeArgs *args = arena_alloc(arena, sizeof *args);
-    *args = (ReshapeArgs){in->dim[0], (int)(shape_count(in) / (size_t)in->dim[0])};
+    int *from = arena_alloc(arena, sizeof *from * count);
+    for (size_t i = 0; i < count; i++)
+        from[i % out_places * out_channels + i / out_places] =
+            (int)(i % places * channels + i / places);
+    args->from = from;
     return args;
+}
+
+static bool fuse(Instr *instr, const Instr *next, Arena *arena) {
+    if (next->kind != &linear_instr) return false;
+    const ReshapeArgs *a = instr->args;
+    instr->kind = next->kind;
+    instr->args = gemm_permuted(next->args, a->from, arena);
+    return true;
 }
 
 static void run(const Instr *instr, const Call *call) {
     const ReshapeArgs *a = instr->args;
-    const Value *out = &instr->value[instr->out];
+    size_t bytes = instr->value[instr->out].bytes;
     const uint8_t *x = call->in[0];
     uint8_t *y = call->out;
-    for (int n = 0; n < call->samples; n++, x += out->bytes, y += out->bytes) {
-        size_t to = 0; /* of value i = c P + p */
-        int filled = 0, channel = 0;
-        for (int c = 0; c < a->channels; c++)
-            for (int p = 0; p < a->positions; p++) {
-                y[to] = x[p * a->channels + c];
-                to += (size_t)out->channels;
-                if (++filled < out->positions) continue;
-                filled = 0;
-                to = (size_t)++channel;
-            }
-    }
+    for (int n = 0; n < call->samples; n++, x += bytes, y += bytes)
+        for (size_t i = 0; i < bytes; i++) y[i] = x[a->from[i]];
 }
 
 const InstrKind reshape_instr = {
@@ -48,5 +54,6 @@ const InstrKind reshape_instr = {
     .lowers = (const char *const[]){"flatten", "reshape", NULL},
     .lower = lower,
     .identity = identity,
+    .fuse = fuse,
     .run = run,
 };

@@ -54,7 +54,7 @@ struct QGemmKernel {
     const char *name;
     size_t element;               /* bytes of an element of x: 1 or 2 */
     bool (*usable)(void);         /* on this processor */
-    bool (*fits)(const QGemm *q); /* whether it is exact for these weights */
+    bool (*fits)(const QGemm *q); /* whether it is exact, and made, for these weights */
 
     /* The weights in this kernel's own order, made once, from all of *q but q->packed. The arrays
      * of *q must outlive it: a kernel may read them instead. */

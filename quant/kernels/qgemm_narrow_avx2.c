@@ -44,15 +44,18 @@ static void narrow_pack(const QGemm *q, void *packed) {
     *steps_in(q, packed) = steps_that_fit(q);
 }
 
-/* Adds the 16-bit sums to those in memory and clears them. */
-static inline __attribute__((always_inline)) void
-flush(int rows, int vectors, __m256i part[TILE(VECTORS)][VECTORS], int32_t *sums) {
+/* Adds the 16-bit sums to those in memory, or at first to the biases, and clears them. */
+static inline __attribute__((always_inline)) void flush(int rows, int vectors, bool first,
+                                                        const Lanes *lanes,
+                                                        __m256i part[TILE(VECTORS)][VECTORS],
+                                                        int32_t *sums) {
     __m256i ones = _mm256_set1_epi16(1);
 #pragma GCC unroll 6
     for (int r = 0; r < rows; r++)
 #pragma GCC unroll 2
         for (int v = 0; v < vectors; v++, sums += LANES) {
-            __m256i sum = _mm256_add_epi32(load(sums), _mm256_madd_epi16(part[r][v], ones));
+            __m256i before = load(first ? lanes[v].bias : sums);
+            __m256i sum = _mm256_add_epi32(before, _mm256_madd_epi16(part[r][v], ones));
             _mm256_storeu_si256((__m256i *)sums, sum);
             part[r][v] = _mm256_setzero_si256();
         }
@@ -65,43 +68,44 @@ static inline void tile_of(int rows, int vectors, const Panel *panel, const Elem
     const Weight *w = panel->w;
     const size_t fit = (size_t)*steps_in(q, q->packed);
     size_t left = fit;
+    bool first = true;
 #pragma GCC unroll 6
     for (int r = 0; r < rows; r++)
 #pragma GCC unroll 2
-        for (int v = 0; v < vectors; v++) {
-            memcpy(sums + (r * vectors + v) * LANES, panel->lanes[v].bias, sizeof(__m256i));
-            part[r][v] = _mm256_setzero_si256();
-        }
+        for (int v = 0; v < vectors; v++) part[r][v] = _mm256_setzero_si256();
     for (int j = 0; j < q->runs; j++) {
         size_t k = panel->run[j], steps = count_of_steps(q);
         while (steps) {
+            if (left == 0) {
+                flush(rows, vectors, first, panel->lanes, part, sums);
+                first = false;
+                left = fit;
+            }
             size_t some = steps < left ? steps : left;
             steps -= some;
             left -= some;
             for (; some; some--, k += STEP, w += vectors * LANES * STEP) {
-                __m256i first = load(w), second = vectors > 1 ? load(w + LANES * STEP) : first;
+                __m256i w0 = load(w), w1 = vectors > 1 ? load(w + LANES * STEP) : w0;
 #pragma GCC unroll 6
                 for (int r = 0; r < rows; r++) {
                     __m256i bytes = broadcast(x[r] + k);
-                    part[r][0] = _mm256_add_epi16(part[r][0], _mm256_maddubs_epi16(bytes, first));
+                    part[r][0] = _mm256_add_epi16(part[r][0], _mm256_maddubs_epi16(bytes, w0));
                     if (vectors > 1)
-                        part[r][1] =
-                            _mm256_add_epi16(part[r][1], _mm256_maddubs_epi16(bytes, second));
+                        part[r][1] = _mm256_add_epi16(part[r][1], _mm256_maddubs_epi16(bytes, w1));
                 }
             }
-            if (left) continue;
-            flush(rows, vectors, part, sums);
-            left = fit;
         }
     }
-    flush(rows, vectors, part, sums);
+    flush(rows, vectors, first, panel->lanes, part, sums);
 }
 
 static bool avx2_usable(void) {
     return __builtin_cpu_supports("avx2");
 }
+/* Rows too short for one full 16-bit sum are faster in 32 bits at once. */
 static bool narrow_fits(const QGemm *q) {
-    return steps_that_fit(q) >= 2;
+    int fit = steps_that_fit(q);
+    return fit >= 2 && (size_t)q->runs * count_of_steps(q) >= (size_t)fit;
 }
 
 const QGemmKernel qgemm_narrow_avx2 = {
