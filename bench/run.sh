@@ -7,38 +7,55 @@
 # On a machine that is busy with other work set OMP_WAIT_POLICY=passive: PyTorch's OpenMP threads otherwise wait for
 # each other in a busy loop, several times slower if one has lost its processor, and the comparison says nothing.
 #
-# A new row: a line in `rows`. A new peer: a line in `peers`; its program takes what its column of `rows` says, and
-# --batch and --threads, prints "images_per_second" as JSON, and fails on --version if something it needs is missing.
+# ONNX Runtime comes from npm: npm ci --ignore-scripts --prefix bench
+#
+# A new row: a line in `rows`. A new peer: a line in `peers` and a column in `rows`, empty where it has nothing to run;
+# its program takes what the column says, and --batch and --threads, prints "images_per_second" as JSON, and fails on
+# --version if something it needs is missing.
 set -eu
 export LC_ALL=C
 stair=$(realpath "${STAIR:-build/stair}")
+root=$PWD
 rounds=${ROUNDS:-5}
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 trap 'exit 130' INT TERM
 
-# what it is | batch | threads | arguments of stair bench | of the peers' programs
-rows='training|64|1|train --model netbn|train
-training|64|2|train --model netbn|train
-fine-tuning, fake-quantized|64|2|train qat.safetensors|finetune
-float inference|64|2|infer float.safetensors|infer
-float inference|1|1|infer float.safetensors|infer
-integer inference|64|2|infer int8.safetensors|infer-int8
-integer inference|1|1|infer int8.safetensors|infer-int8'
+# what it is | batch | threads | arguments of stair bench | of each peer's program
+rows='training|64|1|train --model netbn|train|
+training|64|2|train --model netbn|train|
+fine-tuning, fake-quantized|64|2|train qat.safetensors|finetune|
+float inference|64|1|infer float.safetensors|infer|float.onnx
+float inference|64|2|infer float.safetensors|infer|float.onnx
+float inference|1|1|infer float.safetensors|infer|float.onnx
+integer inference|64|1|infer int8.safetensors|infer-int8|int8.onnx
+integer inference|64|2|infer int8.safetensors|infer-int8|int8.onnx
+integer inference|1|1|infer int8.safetensors|infer-int8|int8.onnx'
 
-# name|program
-peers='PyTorch|bench/torch_bench.py'
+# name|program|column of rows
+peers='PyTorch|bench/torch_bench.py|5
+ONNX Runtime|bench/ort.mjs|6'
 
-# The Python that can run the program: the first on the path, or Debian's own.
-python_for() {
-    for python in python3 /usr/bin/python3; do
-        if "$python" "$1" --version >"$work/version" 2>/dev/null; then
-            echo "$python"
+# What can run the program: the first Python on the path, or Debian's own; node, which also wants ONNX files made.
+runner_for() {
+    runners='python3 /usr/bin/python3'
+    case $1 in
+    *.mjs)
+        runner_for bench/onnx_netbn.py >/dev/null || return 1
+        runners=node
+        ;;
+    esac
+    for runner in $runners; do
+        if "$runner" "$1" --version >"$work/version" 2>/dev/null; then
+            echo "$runner"
             return
         fi
     done
     return 1
 }
+
+# What a peer's column says in a row.
+column() { printf '%s\n' "$1" | cut -d '|' -f "$2"; }
 
 rate() { sed -n 's/.*"images_per_second": *\([0-9.eE+-]*\).*/\1/p'; }
 
@@ -57,25 +74,39 @@ stair_bench() {
     "$stair" bench $1 --batch "$2" --threads "$3" --json
 }
 
+peer_bench() {
+    cd "$work"
+    "$1" "$root/$2" "$3" --batch "$4" --threads "$5"
+}
+
 # The speed of a step depends on the net and not on how well it is trained: a few images will do.
 make_files() {
     "$stair" train --model netbn --epochs 1 --limit 2048 -q -o "$work/float.safetensors"
     "$stair" calibrate "$work/float.safetensors" --images 256 -q -o "$work/calibrated.safetensors"
     "$stair" finetune "$work/calibrated.safetensors" --epochs 1 --limit 512 -q -o "$work/qat.safetensors"
     "$stair" freeze "$work/qat.safetensors" -q -o "$work/int8.safetensors"
+    if python=$(runner_for bench/onnx_netbn.py); then
+        for file in float int8; do
+            "$python" bench/onnx_netbn.py "$work/$file.safetensors" "$work/$file.onnx"
+        done
+    fi
 }
 
 measure() {
     round=1
     while [ "$round" -le "$rounds" ]; do
         printf '%s\n' "$rows" >"$work/rows"
-        while IFS='|' read -r name batch threads arguments peer_arguments; do
+        while read -r line; do
+            IFS='|' read -r name batch threads arguments _ <<END
+$line
+END
             row="$name|$batch|$threads"
             printf 'round %d of %d: %s, batch %d, threads %d\n' "$round" "$rounds" "$name" "$batch" "$threads" >&2
             record "$row" stair stair_bench "$arguments" "$batch" "$threads" </dev/null
-            while IFS='|' read -r peer program python; do
-                record "$row" "$peer" "$python" "$program" "$peer_arguments" --batch "$batch" \
-                    --threads "$threads" </dev/null
+            while IFS='|' read -r peer program number runner; do
+                peer_arguments=$(column "$line" "$number")
+                [ -z "$peer_arguments" ] || record "$row" "$peer" peer_bench "$runner" "$program" \
+                    "$peer_arguments" "$batch" "$threads" </dev/null
             done <"$work/peers"
         done <"$work/rows"
         round=$((round + 1))
@@ -98,6 +129,7 @@ table() {
         return n
     }
     function against(row, who,    n, rate, best, a) {
+        if (!((row, who) in count)) return " | | |"
         n = rounds(row, who, "", a); rate = median(a, n); best = a[n]
         n = rounds(row, "stair", "", a); best = a[n] / best
         n = rounds(row, "stair", who, a)
@@ -144,27 +176,34 @@ END
 - Training and fine-tuning: a step of SGD with momentum, from images in memory to new weights. stair normalises the
   bytes within the time, its peers get floats; its weights have a scale per channel, those of PyTorch's qnnpack
   configuration one per tensor.
+- Integer inference in ONNX Runtime: the integers of the same file between QuantizeLinear and DequantizeLinear, which it
+  fuses to QLinearConv, NhwcMaxPool and QGemm. On a processor without VNNI its sums saturate at 16 bits; stair's never do.
 
 The commands of a round, with files that run.sh makes:
 
 END
-    printf '%s\n' "$rows" | while IFS='|' read -r _ batch threads arguments peer_arguments; do
+    while read -r line; do
+        IFS='|' read -r _ batch threads arguments _ <<END
+$line
+END
         printf '    stair bench %s --batch %d --threads %d --json\n' "$arguments" "$batch" "$threads"
-        while IFS='|' read -r _ program _; do
-            printf '    python3 %s %s --batch %d --threads %d\n' "$program" "$peer_arguments" "$batch" "$threads"
+        while IFS='|' read -r _ program number runner; do
+            peer_arguments=$(column "$line" "$number")
+            [ -z "$peer_arguments" ] || printf '    %s %s %s --batch %d --threads %d\n' "${runner##*/}" "$program" \
+                "$peer_arguments" "$batch" "$threads"
         done <"$work/peers"
-    done
+    done <"$work/rows"
 }
 
 : >"$work/peers"
 : >"$work/notes"
 printf '%s\n' "$peers" >"$work/all"
-while IFS='|' read -r peer program; do
-    if python=$(python_for "$program"); then
-        echo "$peer|$program|$python" >>"$work/peers"
+while IFS='|' read -r peer program number; do
+    if runner=$(runner_for "$program"); then
+        echo "$peer|$program|$number|$runner" >>"$work/peers"
         echo "- $(cat "$work/version")" >>"$work/notes"
     else
-        echo "- $peer is not installed: skipped" | tee -a "$work/notes" >&2
+        echo "- $peer is not installed, or something it needs: skipped" | tee -a "$work/notes" >&2
     fi
 done <"$work/all"
 
