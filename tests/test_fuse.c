@@ -100,6 +100,8 @@ static void test_others_stay(void **state) {
         "x = input shape=1x12x12\nc = conv2d x out=5 kernel=3\np = maxpool c kernel=2\n"
         "u = conv2d c out=5 kernel=2 stride=2\ny = add p u",
         "x = input shape=1x12x12\np = maxpool x kernel=2\nc = conv2d p out=5 kernel=3",
+        /* a depthwise convolution has another kernel */
+        "x = input shape=4x12x12\nc = conv2d x out=4 kernel=3 groups=4\np = maxpool c kernel=2",
     };
     for (size_t i = 0; i < sizeof nets / sizeof *nets; i++) check(nets[i], 0);
 }

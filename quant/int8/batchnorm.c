@@ -1,26 +1,10 @@
 /* batchnorm: one that stands alone, as a depthwise convolution whose kernel has one place: for each
  * channel acc = (q_x - Z_x) q_w + q_b, then N6. */
 #include "quant/int8/gemm.h"
-#include "quant/kernels/qdepthwise.h"
 
 static const void *lower(const QNode *q, Arena *arena, Error *error) {
     (void)error;
-    QGemm gemm = *gemm_operands(q, 1, 1, (const int[]){0}, arena);
-    QDepthwise *depthwise = arena_alloc(arena, sizeof *depthwise);
-    *depthwise = (QDepthwise){.channels = gemm.outputs,
-                              .taps = 1,
-                              .weight = gemm.weight,
-                              .weight_zero = gemm.weight_zero,
-                              .bias = gemm.bias,
-                              .multiplier = gemm.multiplier,
-                              .zero = gemm.zero,
-                              .lo = gemm.lo,
-                              .hi = gemm.hi};
-    const QDepthwiseKernel *kernel = qdepthwise_kernel();
-    void *packed = arena_alloc(arena, kernel->packed_bytes(depthwise));
-    kernel->pack(depthwise, packed);
-    depthwise->packed = packed;
-    return depthwise;
+    return depthwise_operand(q, 1, (const int[]){0}, arena);
 }
 
 enum { PLACES = 64 /* in one call of the kernel */ };

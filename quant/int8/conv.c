@@ -1,8 +1,9 @@
 /* conv: the integer convolution. The patch of an output position is a few runs of bytes of the
  * input, channels last; rows of the integer matrix product are such runs where they lie, so that no
  * patch is copied. Only what has padding is copied once, with the zero point around it (N5), or
- * what the kernel wants wider than bytes. Groups are products of their own on their own channels. A
- * max-pool that follows may be taken of the sums (QGemm's pool). */
+ * what the kernel wants wider than bytes. Groups are products of their own on their own channels,
+ * but those of one channel and one output go together, depthwise. A max-pool that follows may be
+ * taken of the sums (QGemm's pool). */
 #include <string.h>
 
 #include "nn/layers/conv.h"
@@ -18,8 +19,15 @@ typedef struct ConvArgs {
     int rows, pool;    /* output positions, `pool` of them for one result */
     const size_t *row; /* [rows] where their patches begin in the padded input ... */
     const size_t *run; /* [runs] ... and where their runs do, from there; in elements */
-    const QGemm *gemm; /* [groups] */
+    const QGemm *gemm; /* [groups], or NULL and: */
+    const QDepthwise *depthwise;
 } ConvArgs;
+
+enum { PLACES = 64 /* in one call of the depthwise kernel */ };
+
+static size_t element(const ConvArgs *a) {
+    return a->gemm ? a->gemm->kernel->element : 1;
+}
 
 static size_t pixel(const ConvArgs *a) {
     return (size_t)a->channels * (size_t)a->groups;
@@ -88,14 +96,17 @@ static const void *lower(const QNode *q, Arena *arena, Error *error) {
     for (int p = 0; p < places;
          p++) /* the layer's weights have channels first, a row has them last */
         for (int c = 0; c < a->channels; c++) order[p * a->channels + c] = c * places + p;
-    a->gemm = gemm_operands(q, a->groups, runs, order, arena);
+    if (a->groups > 1 && a->channels == 1 && spec->out == a->groups)
+        a->depthwise = depthwise_operand(q, places, order, arena);
+    else
+        a->gemm = gemm_operands(q, a->groups, runs, order, arena);
     return a;
 }
 
 /* Takes in a max-pool whose windows do not overlap: positions then come window by window, and what
  * no window covers is not computed. */
 static bool fuse(Instr *instr, const Instr *next, Arena *arena) {
-    if (next->kind != &maxpool_instr) return false;
+    if (next->kind != &maxpool_instr || ((const ConvArgs *)instr->args)->depthwise) return false;
     const PoolArgs *pool = next->args;
     const Window *w = &pool->window;
     int places = w->kernel[0] * w->kernel[1] * w->kernel[2];
@@ -131,50 +142,75 @@ static size_t padded_elements(const ConvArgs *a) {
 }
 /* Whether rows cannot be runs of the input as it is. */
 static bool copies(const ConvArgs *a) {
-    return a->is_padded || a->gemm->kernel->element > 1;
+    return a->is_padded || element(a) > 1;
+}
+
+/* Scratch: the copy, then the places that a call of the depthwise kernel sees. */
+static size_t copy_bytes(const ConvArgs *a) {
+    size_t bytes = copies(a) ? size_mul(padded_elements(a) + QGEMM_SLACK, element(a)) : 0;
+    return (bytes + 63) / 64 * 64;
 }
 
 static size_t scratch(const Instr *instr) {
     const ConvArgs *a = instr->args;
-    size_t elements = padded_elements(a) + QGEMM_SLACK;
-    return copies(a) ? size_mul(elements, a->gemm->kernel->element) : 0;
+    size_t taps = a->depthwise ? (size_t)a->depthwise->taps : 0;
+    return copy_bytes(a) + PLACES * taps * sizeof(const uint8_t *);
 }
 
 /* The zero point everywhere: the samples of a call are then copied into its middle. */
 static void fill_padding(const ConvArgs *a, void *padded) {
-    size_t element = a->gemm->kernel->element, count = padded_elements(a);
+    size_t count = padded_elements(a);
     uint16_t *wide = padded;
-    if (element == 1) memset(padded, a->zero, count);
-    for (size_t i = 0; element > 1 && i < count; i++) wide[i] = a->zero;
+    if (element(a) == 1) memset(padded, a->zero, count);
+    for (size_t i = 0; element(a) > 1 && i < count; i++) wide[i] = a->zero;
 }
 
 static void copy_sample(const ConvArgs *a, const uint8_t *x, uint8_t *padded) {
     const int *p = a->window.padding;
-    size_t line = pixel(a) * (size_t)a->in[2], element = a->gemm->kernel->element;
+    size_t line = pixel(a) * (size_t)a->in[2];
     if (!a->is_padded) {
-        gemm_elements(a->gemm, x, padded_elements(a), padded);
+        gemm_elements(element(a), x, padded_elements(a), padded);
         return;
     }
     for (int d = 0; d < a->in[0]; d++)
-        for (int h = 0; h < a->in[1]; h++, x += line)
-            gemm_elements(a->gemm, x, line, padded + place(a, d + p[0], h + p[1], p[2]) * element);
+        for (int h = 0; h < a->in[1]; h++, x += line) {
+            size_t at = place(a, d + p[0], h + p[1], p[2]);
+            gemm_elements(element(a), x, line, padded + at * element(a));
+        }
+}
+
+static void run_groups(const ConvArgs *a, const uint8_t *x, uint8_t *y) {
+    size_t outputs = (size_t)a->gemm->outputs, stride = outputs * (size_t)a->groups;
+    for (int g = 0; g < a->groups; g++) {
+        QRows rows = {x + (size_t)(g * a->channels) * element(a), a->row, a->run};
+        a->gemm->kernel->run(&a->gemm[g], &rows, a->rows, a->pool, y + (size_t)g * outputs, stride);
+    }
+}
+
+static void run_depthwise(const ConvArgs *a, const uint8_t *x, uint8_t *y, const uint8_t **at) {
+    const QDepthwise *q = a->depthwise;
+    size_t stride = (size_t)q->channels;
+    for (int first = 0; first < a->rows; first += PLACES) {
+        int count = a->rows - first < PLACES ? a->rows - first : PLACES;
+        for (int r = 0; r < count; r++)
+            for (int t = 0; t < q->taps; t++)
+                at[r * q->taps + t] = x + a->row[first + r] + a->run[t];
+        qdepthwise_kernel()->run(q, count, at, y + (size_t)first * stride, stride);
+    }
 }
 
 static void run(const Instr *instr, const Call *call) {
     const ConvArgs *a = instr->args;
-    const QGemmKernel *kernel = a->gemm->kernel;
+    uint8_t *copy = call->scratch, *y = call->out;
     const uint8_t *x = call->in[0];
-    uint8_t *y = call->out;
-    size_t outputs = (size_t)a->gemm->outputs, stride = outputs * (size_t)a->groups;
-    if (a->is_padded) fill_padding(a, call->scratch);
+    if (a->is_padded) fill_padding(a, copy);
     for (int n = 0; n < call->samples; n++) {
-        const uint8_t *plane = copies(a) ? call->scratch : x;
-        if (copies(a)) copy_sample(a, x, call->scratch);
-        for (int g = 0; g < a->groups; g++) {
-            size_t first = (size_t)g * (size_t)a->channels;
-            QRows rows = {plane + first * kernel->element, a->row, a->run};
-            kernel->run(&a->gemm[g], &rows, a->rows, a->pool, y + (size_t)g * outputs, stride);
-        }
+        if (copies(a)) copy_sample(a, x, copy);
+        const uint8_t *plane = copies(a) ? copy : x;
+        if (a->gemm)
+            run_groups(a, plane, y);
+        else
+            run_depthwise(a, plane, y, (const uint8_t **)(void *)(copy + copy_bytes(a)));
         x += instr->value[instr->in[0]].bytes;
         y += instr->value[instr->out].bytes;
     }
@@ -182,7 +218,12 @@ static void run(const Instr *instr, const Call *call) {
 
 static void print(const Instr *instr, char *text, size_t size) {
     const ConvArgs *a = instr->args;
-    gemm_print(a->gemm, a->groups, text, size);
+    if (a->gemm)
+        gemm_print(a->gemm, a->groups, text, size);
+    else
+        gemm_print(&(QGemm){1, 1, a->depthwise->taps, .multiplier = a->depthwise->multiplier,
+                            .zero = a->depthwise->zero, .lo = a->depthwise->lo},
+                   a->groups, text, size);
 }
 
 const InstrKind conv_instr = {

@@ -69,8 +69,28 @@ const QGemm *gemm_permuted(const QGemm *gemm, const int from[], Arena *arena) {
     return permuted;
 }
 
-void gemm_elements(const QGemm *gemm, const uint8_t *x, size_t count, void *to) {
-    if (gemm->kernel->element == 1) {
+const QDepthwise *depthwise_operand(const QNode *q, int taps, const int order[], Arena *arena) {
+    QGemm gemm =
+        operand(q, 0, ((const WeightedIntegers *)q->integers)->outputs, taps, order, arena);
+    QDepthwise *depthwise = arena_alloc(arena, sizeof *depthwise);
+    *depthwise = (QDepthwise){.channels = gemm.outputs,
+                              .taps = taps,
+                              .weight = gemm.weight,
+                              .weight_zero = gemm.weight_zero,
+                              .bias = gemm.bias,
+                              .multiplier = gemm.multiplier,
+                              .zero = gemm.zero,
+                              .lo = gemm.lo,
+                              .hi = gemm.hi};
+    const QDepthwiseKernel *kernel = qdepthwise_kernel();
+    void *packed = arena_alloc(arena, kernel->packed_bytes(depthwise));
+    kernel->pack(depthwise, packed);
+    depthwise->packed = packed;
+    return depthwise;
+}
+
+void gemm_elements(size_t element, const uint8_t *x, size_t count, void *to) {
+    if (element == 1) {
         memcpy(to, x, count);
         return;
     }
@@ -91,7 +111,7 @@ void gemm_dense(const QGemm *gemm, int rows, const uint8_t *x, uint8_t *y, size_
     for (int r = 0; r < rows; r++) row[r] = (size_t)r * run;
     const void *elements = x;
     if (gemm->kernel->element > 1) {
-        gemm_elements(gemm, x, (size_t)rows * run, row + DENSE_ROWS);
+        gemm_elements(gemm->kernel->element, x, (size_t)rows * run, row + DENSE_ROWS);
         elements = row + DENSE_ROWS;
     }
     QRows at = {elements, row, (const size_t[]){0}};

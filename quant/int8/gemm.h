@@ -2,6 +2,7 @@
  * matrix product. */
 #pragma once
 
+#include "quant/kernels/qdepthwise.h"
 #include "quant/kernels/qgemm.h"
 #include "quant/program.h"
 
@@ -18,8 +19,11 @@ extern const InstrKind linear_instr; /* its args are a QGemm of one run */
 /* "40 outputs x 360, M 2^-8.1 .. 2^-6.9": for listings. */
 void gemm_print(const QGemm *gemm, int groups, char *text, size_t size);
 
-/* Bytes as the elements of gemm's kernel. */
-void gemm_elements(const QGemm *gemm, const uint8_t *x, size_t count, void *to);
+/* The operand of a layer each of whose outputs meets one channel, at `taps` places. */
+const QDepthwise *depthwise_operand(const QNode *q, int taps, const int order[], Arena *arena);
+
+/* Bytes as elements of 1 or 2 bytes (QGemmKernel.element). */
+void gemm_elements(size_t element, const uint8_t *x, size_t count, void *to);
 
 /* Rows that lie side by side, one run each: x[rows][run] -> y[rows][outputs], y_stride bytes apart.
  * rows <= DENSE_ROWS. scratch: gemm_dense_scratch bytes, aligned to 64. */
