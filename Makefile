@@ -7,7 +7,7 @@
 
 BUILD  ?= build
 CC     := gcc
-DIRS   := autograd autograd/ops autograd/kernels nn nn/layers optim datasets \
+DIRS   := autograd autograd/ops autograd/cells autograd/kernels nn nn/layers optim datasets \
           quant quant/methods quant/rules quant/int8 quant/kernels
 
 CFLAGS   ?= -O3 -g
