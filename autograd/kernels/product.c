@@ -15,8 +15,8 @@ void product_check(const Product *product, const char *op, int depth) {
           shape_text(w, text[0]), shape_text(&b->shape, text[1]));
 }
 
-size_t product_scratch(const Product *product, int rows) {
-    return product->by ? product->by->scratch(product->by, rows) : 0;
+size_t product_scratch(const Product *product) {
+    return product->by ? product->by->scratch(product->by) : 0;
 }
 
 void product_run(const Product *product, int rows, const float *x, size_t stride, float *y,

@@ -15,7 +15,7 @@ struct Multiply {
      * it at once, each with its own scratch. */
     void (*add)(const Multiply *multiply, int rows, const float *x, size_t stride, float *y,
                 void *scratch);
-    size_t (*scratch)(const Multiply *multiply, int rows); /* bytes for a call, aligned to 64 */
+    size_t (*scratch)(const Multiply *multiply); /* for a call, whatever its rows; aligned to 64 */
 };
 
 typedef struct Product {
@@ -26,6 +26,6 @@ typedef struct Product {
 /* CHECKs that w is [O,depth] and b, if there is one, [O]; `op` names who asks. */
 void product_check(const Product *product, const char *op, int depth);
 /* Bytes of scratch for each thread; 0 with BLAS. */
-size_t product_scratch(const Product *product, int rows);
+size_t product_scratch(const Product *product);
 void product_run(const Product *product, int rows, const float *x, size_t stride, float *y,
                  void *scratch);

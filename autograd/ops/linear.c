@@ -47,7 +47,7 @@ Tensor *op_product(Tape *tape, Tensor *x, const Product *product) {
     ArenaMark mark = arena_mark(tape->arena);
     Linear l = linear_of(x, w, b, y);
     l.product = product;
-    l.size = product_scratch(product, CHUNK);
+    l.size = product_scratch(product);
     l.scratch = arena_alloc(tape->arena, size_mul((size_t)parallel_threads(), l.size));
     parallel_for(chunk_count(l.batch), forward_chunk, &l);
     arena_rewind(tape->arena, mark);

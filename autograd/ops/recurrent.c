@@ -138,7 +138,7 @@ Tensor *op_recurrent(Tape *tape, Tensor *x, const Product *input, const Product 
     size_t threads = (size_t)parallel_threads();
     p->sums_size = CHUNK * (size_t)p->gates;
     p->sums = arena_alloc(tape->arena, sizeof(float) * threads * p->sums_size);
-    p->work_size = larger(product_scratch(input, CHUNK * p->steps), product_scratch(recur, CHUNK));
+    p->work_size = larger(product_scratch(input), product_scratch(recur));
     p->work = arena_alloc(tape->arena, size_mul(threads, p->work_size));
     parallel_for(chunk_count(p->batch), forward_chunk, p);
     arena_rewind(tape->arena, mark);
