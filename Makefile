@@ -29,7 +29,8 @@ TEST_OBJ  := $(filter-out $(BUILD)/train/main.o,$(TRAIN_OBJ)) \
              $(patsubst %.c,$(BUILD)/%.o,$(filter-out $(TEST_SRC),$(wildcard tests/*.c)))
 TESTS     := $(TEST_SRC:%.c=$(BUILD)/%)
 # these run the whole program: test-fast leaves them out
-SLOW      := $(addprefix $(BUILD)/tests/test_,pipeline resume docs cli inputs qat_program sweep)
+SLOW      := $(addprefix $(BUILD)/tests/test_,pipeline resume docs cli inputs qat_program sweep \
+               dynamic_program)
 
 SUBMAKE = $(MAKE) --no-print-directory $(if $(filter -j%,$(MAKEFLAGS)),,-j$(shell nproc))
 

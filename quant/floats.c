@@ -56,7 +56,7 @@ bool quant_switch(QuantNet *net, const char *name, bool quantized, Error *error)
                          "%s: %s layers pass on the codes of their input: name the layer before",
                          name, node->layer->name);
     if (quantized && !q->rule->exact)
-        return error_set(error, ERROR_INPUT, "%s: a %s here is always float", name,
+        return error_set(error, ERROR_INPUT, "%s: %s layers are always float here", name,
                          node->layer->name);
     q->is_float = !quantized;
     quant_assign(net);
@@ -70,7 +70,7 @@ bool quant_integral(const QuantNet *net, Error *error) {
         if (passes_on(q) || !q->simulated) continue;
         if (!q->node->layer->rule)
             return error_set(error, ERROR_INPUT,
-                             "%s: a %s stays float among quantized layers: such a net can be "
+                             "%s: %s layers stay float among quantized ones: such a net can be "
                              "evaluated and fine-tuned; its integers come from the float net, by "
                              "stair freeze --dynamic",
                              name, q->node->layer->name);
