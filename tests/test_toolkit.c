@@ -10,6 +10,7 @@
 
 #include <cmocka.h>
 
+#include "quant/e4m3.h"
 #include "quant/rules/integers.h"
 #include "tests/quantized.h"
 #include "tests/random_net.h"
@@ -178,6 +179,52 @@ static void methods_choose_from_one_collection(void **state) {
     quantized_free(net);
 }
 
+/* --- fp8 --- */
+
+/* Code 0 .. 126 of the positive numbers, by the format's definition. */
+static double e4m3_number(int code) {
+    int exponent = code >> 3, mantissa = code & 7;
+    return exponent ? (8 + mantissa) * exp2(exponent - 10) : mantissa * exp2(-9);
+}
+
+/* Every number is itself; between two neighbours the middle belongs to the even code, and a hair
+ * beside it to the nearer one. */
+static void e4m3_rounds_to_the_nearest(void **state) {
+    (void)state;
+    assert_true(e4m3_number(126) == (double)E4M3_MOST);
+    for (int sign = -1; sign <= 1; sign += 2) {
+        float s = (float)sign;
+        for (int code = 0; code < 126; code++) {
+            float low = (float)e4m3_number(code), high = (float)e4m3_number(code + 1);
+            float middle = (low + high) / 2;
+            assert_true(e4m3_round(s * low) == s * low && e4m3_round(s * high) == s * high);
+            assert_true(e4m3_round(s * middle) == s * (code % 2 ? high : low));
+            assert_true(e4m3_round(s * nextafterf(middle, 0)) == s * low);
+            assert_true(e4m3_round(s * nextafterf(middle, 500)) == s * high);
+        }
+        assert_true(e4m3_round(s * 449) == s * 448 && e4m3_round(s * INFINITY) == s * 448);
+    }
+    assert_true(isnan(e4m3_round(NAN)));
+}
+
+static void e4m3_is_scaled_by_amax(void **state) {
+    (void)state;
+    const float x[] = {0, 2, -2, 1, 0.97f, 3};
+    float y[6];
+    assert_true(fake_e4m3_quant(x, 6, 2, y, &(Error){0}));
+    /* 0.97 * 224 = 217.28, between 208 and 224 */
+    const float expected[] = {0, 2, -2, 1, 1, 2};
+    assert_memory_equal(y, expected, sizeof y);
+    assert_true(fake_e4m3_quant(x, 6, 0, y, &(Error){0}));
+    for (int i = 0; i < 6; i++) assert_true(y[i] == 0);
+    Error error = {0};
+    assert_false(fake_e4m3_quant(x, 6, -1, y, &error));
+    assert_error(&error, ERROR_INPUT, "amax is -1");
+    error = (Error){0};
+    assert_false(fake_e4m3_quant((float[]){1, NAN}, 2, 1, y, &error));
+    assert_error(&error, ERROR_INPUT, "element 1 is NaN");
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(mse_of_weights_is_least),
@@ -185,6 +232,8 @@ int main(void) {
         cmocka_unit_test(chosen_ranges_follow_the_weights),
         cmocka_unit_test(a_quantizer_without_data_is_named),
         cmocka_unit_test(methods_choose_from_one_collection),
+        cmocka_unit_test(e4m3_rounds_to_the_nearest),
+        cmocka_unit_test(e4m3_is_scaled_by_amax),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
