@@ -31,7 +31,7 @@ typedef struct Settings {
     const char *schedule, *method, *split, *learn_ranges, *ste, *bn;
     double epochs, lr, momentum, weight_decay, gamma, percentile, drop;
     double freeze_bn_after, freeze_observers_after, finetune_epochs; /* epochs */
-    int batch, warmup, step_size, threads, limit, images, size;
+    int batch, warmup, step_size, threads, limit, images, size, index, element;
     IntList bits, weight_bits, seeds;
     uint64_t seed;
     bool nesterov, fixed_scales, compare, equalize, bias_correction, per_tensor, per_channel;
