@@ -11,6 +11,7 @@
 #include <cmocka.h>
 
 #include "quant/method.h"
+#include "quant/model.h"
 #include "tests/program.h"
 
 static int setup(void **state) {
@@ -109,12 +110,54 @@ static void evaluation_changes_nothing(void **state) {
     assert_true(same_bytes("a.csv", "b.csv") && same_bytes("c.st", "before.st"));
 }
 
+/* --- parameters that stay --- */
+
+/* Are all numbers of the parameter the same in both files? */
+static bool same_parameter(const char *file, const char *other, const char *node,
+                           const char *name) {
+    Error error = {0};
+    Model *a = model_load(file, &error), *b = model_load(other, &error);
+    if (!a || !b) fail_msg("%s", error.message);
+    const Tensor *x = node_tensor(graph_find(a->graph, node), name);
+    const Tensor *y = node_tensor(graph_find(b->graph, node), name);
+    bool same = memcmp(x->data, y->data, x->count * sizeof *x->data) == 0;
+    model_free(a);
+    model_free(b);
+    return same;
+}
+
+/* What the patterns name stays, all else learns, and a resumed run keeps the same. */
+static void parameters_are_kept_by_name(void **state) {
+    (void)state;
+    must("calibrate f.st --data data -o c.st -q");
+    const char *common = "--data data --batch 16 --lr 0.01 --schedule constant -q";
+    must("finetune c.st %s --epochs 2 --keep 'conv1.*,*.bias,bn1.b*' -o k.st", common);
+    assert_true(same_parameter("c.st", "k.st", "conv1", "weight"));
+    assert_true(same_parameter("c.st", "k.st", "bn1", "bias"));
+    assert_true(same_parameter("c.st", "k.st", "fc", "bias"));
+    assert_false(same_parameter("c.st", "k.st", "bn1", "weight"));
+    assert_false(same_parameter("c.st", "k.st", "fc", "weight"));
+    must("finetune c.st %s --epochs 1 --keep 'conv1.*,*.bias,bn1.b*' -o parts.st", common);
+    must("finetune --resume parts.st --epochs 2 -q");
+    assert_true(same_bytes("k.st", "parts.st"));
+    must("train --model tiny.net %s --epochs 1 --keep '*.weight,?c.*s' -o t.st", common);
+    must("finetune c.st %s --epochs 1 --learn-ranges lsq --keep '*.scale' -o s.st", common);
+    must("finetune c.st %s --epochs 1 --learn-ranges lsq --bn batch --keep 'conv1.*,bn1.*' -o s.st",
+         common);
+    refused(2, "no trainable parameter of tiny.net matches \"conv2.*\"",
+            "finetune c.st %s --keep 'conv2.*' -o x.st", common);
+    refused(2, "no trainable parameter", "finetune c.st %s --keep bn1.running_var -o x.st", common);
+    refused(2, "nothing is left to train", "finetune c.st %s --keep '*' -o x.st", common);
+    assert_false(file_exists("x.st"));
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(methods_need_no_data_again),
         cmocka_unit_test(compare_is_the_table_of_methods),
         cmocka_unit_test(finetune_follows_the_recipe),
         cmocka_unit_test(evaluation_changes_nothing),
+        cmocka_unit_test(parameters_are_kept_by_name),
     };
     return cmocka_run_group_tests(tests, setup, program_teardown);
 }
