@@ -233,58 +233,6 @@ static void engines_agree_on_ranges_of_any_size(void **state) {
     assert_in_range(frozen, NETS / 4, NETS / 2);
 }
 
-static void limit_holds(Trial *t) {
-    calibrate_on(t->net, SAMPLES, t->x);
-    if (!build(t)) failing(t, "refused");
-    run_program(t, true);
-    compare_engines(t);
-    end(t);
-    free(t);
-}
-
-/* The layers that have one definition for 1, 2 and 3 dimensions, where random nets of two do not
- * come; transposed convolutions have a test of their own (test_convs_int.c). */
-static void engines_agree_in_other_ranks(void **state) {
-    (void)state;
-    static const char *const shapes[] = {"3x8", "2x6x4x8"};
-    static const char *const layers[] = {
-        "maxpool x kernel=2",
-        "maxpool x kernel=3 stride=2 padding=1",
-        "maxpool x kernel=2 stride=1 dilation=2",
-        "avgpool x kernel=2",
-        "avgpool x kernel=3 stride=2 padding=1",
-        "globalavgpool x",
-        "adaptiveavgpool x out=2",
-        "batchnorm x",
-        "batchnorm x\nr = relu y",
-        "softmax x",
-        "sigmoid x",
-        "hardswish x",
-        "leaky_relu x",
-        "tanh x",
-        "elu x",
-        "relu6 x",
-        "relu x",
-        "add x x",
-        "mul x x",
-        "concat x x",
-        "dropout x",
-        "conv%dd x out=4 kernel=3 padding=1 stride=2",
-        "conv%dd x out=3 kernel=2 dilation=2 bias=false\nb = batchnorm y\nr = relu b",
-    };
-    for (int i = 0; i < 2 * (int)(sizeof layers / sizeof *layers); i++) {
-        Trial *t = calloc(1, sizeof *t);
-        char layer[128];
-        snprintf(layer, sizeof layer, layers[i / 2], i % 2 ? 3 : 1);
-        snprintf(t->text, sizeof t->text, "x = input shape=%s\ny = %s", shapes[i % 2], layer);
-        t->number = (uint64_t)i;
-        t->rng = rng_stream(t->number, RNG_TEST, 2);
-        QuantConfig config = quant_config_default();
-        begin(t, t->text, &config);
-        limit_holds(t);
-    }
-}
-
 /* --- the limits --- */
 
 /* Sums that rise far beyond 2^24 and come back to nearly 0, where each unit counts: the second half
@@ -331,6 +279,15 @@ static Trial *limit_trial(const char *text, bool is_signed) {
     memset(t->image, 255, 2 * t->count);
     image_to_x(t);
     return t;
+}
+
+static void limit_holds(Trial *t) {
+    calibrate_on(t->net, SAMPLES, t->x);
+    if (!build(t)) failing(t, "refused");
+    run_program(t, true);
+    compare_engines(t);
+    end(t);
+    free(t);
 }
 
 /* Sums beyond 2^24, which floats hold only in parts: one digit, then digits of 7 bits down to 1. */
@@ -394,7 +351,6 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(engines_agree_on_random_nets),
         cmocka_unit_test(engines_agree_on_ranges_of_any_size),
-        cmocka_unit_test(engines_agree_in_other_ranks),
         cmocka_unit_test(large_sums_agree),
         cmocka_unit_test(large_means_agree),
         cmocka_unit_test(windows_see_the_input),
