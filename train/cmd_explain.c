@@ -1,7 +1,5 @@
 /* stair explain: how one number of a layer comes about with integers, every product of it, beside
  * what the float net has there. */
-#include <math.h>
-
 #include "quant/explain.h"
 #include "train/command.h"
 #include "train/engine.h"
