@@ -7,6 +7,11 @@
 #include "train/command.h"
 #include "train/json.h"
 
+/* A batchnorm or relu, which a layer before it would have taken if nothing else read between. */
+static bool could_be_joined(const QNode *q) {
+    return node_has_rule(q->node, "fold") || layer_clamps(q->node->layer);
+}
+
 /* What became of a node under quantization, in a few words. */
 static const char *fate(const Model *model, const Node *node, char *text, size_t size) {
     *text = 0;
@@ -19,7 +24,7 @@ static const char *fate(const Model *model, const Node *node, char *text, size_t
     else if (!q->rule->owns_range)
         snprintf(text, size, "codes of its input");
     else
-        snprintf(text, size, "%d bits", q->out->spec.bits);
+        snprintf(text, size, "%d bits%s", q->out->spec.bits, could_be_joined(q) ? ", alone" : "");
     return text;
 }
 

@@ -24,6 +24,21 @@ static void channel_range(const Tensor *w, int channels, int c, float *lo, float
     }
 }
 
+/* The same by the method that the configuration chose: a channel is a batch of its own, and nothing
+ * is remembered (N9). `channels` observers share one histogram. */
+static void chosen_range(const QNode *q, const Tensor *w, int channels, int c, Histogram *histogram,
+                         float *lo, float *hi) {
+    size_t inner = w->count / (size_t)channels;
+    Observer seen = {.histogram = histogram};
+    *histogram = (Histogram){.width = HISTOGRAM_LEAST};
+    observer_update(&seen, w->data + (size_t)c * inner, inner);
+    RangeSpec spec = {q->weight, q->config->percentile};
+    spec.codes.is_signed = true;
+    q->weight.method->range(&seen, &spec, lo, hi);
+    *lo = fminf(*lo, 0);
+    *hi = fmaxf(*hi, 0);
+}
+
 /* The codes of the weights, which int8 holds: unsigned ones are those of the signed grid moved by
  * 2^(b-1), zero point and all, and stand for the same reals. */
 static QParams weight_codes(Arena *arena, const QNode *q, int outputs) {
@@ -38,6 +53,8 @@ static QParams weight_grid(Arena *arena, const QNode *q, const Tensor *w, const 
     int outputs = w->shape.dim[0];
     QParams grid = weight_codes(arena, q, outputs);
     int channels = grid.channels;
+    bool chosen = q->weight.method && q->weight.method->from_histogram;
+    Histogram *histogram = chosen ? histogram_new(arena) : NULL;
     for (int c = 0; c < channels; c++) {
         float lo, hi;
         if (q->weight_scale) {
@@ -46,6 +63,7 @@ static QParams weight_grid(Arena *arena, const QNode *q, const Tensor *w, const 
         }
         channel_range(w, channels, c, &lo, &hi);
         if (!isfinite(lo) || !isfinite(hi)) continue; /* the NaN check of the step reports it */
+        if (chosen && lo < hi) chosen_range(q, w, channels, c, histogram, &lo, &hi);
         spec_range(&q->weight, &lo, &hi);
         qparams_set_range(&grid, c, q->weight.symmetric, lo, hi);
         if (lo == hi) grid.scale[c] = 0; /* dead: 0 until a bias asks for more */

@@ -216,7 +216,8 @@ def make_cases():
 
     for line, (name, function, a) in enumerate([
             ("relu6", F.relu6, 0), ("leaky_relu", lambda x: F.leaky_relu(x, 0.125), 0.125),
-            ("sigmoid", torch.sigmoid, 0), ("tanh", torch.tanh, 0), ("hardswish", F.hardswish, 0)]):
+            ("sigmoid", torch.sigmoid, 0), ("tanh", torch.tanh, 0), ("hardswish", F.hardswish, 0),
+            ("elu", lambda x: F.elu(x, 0.75), 0.75)]):
         kinks = torch.tensor([-200, -9, -6, -3, 0, 3, 6, 9, 200]).double()
         for case, x in [("normal", 3 * normal(2, 3, 4, 5)), ("kinks", kinks)]:
             add_case(f"pointwise/{name}_{case}", function, [x], [line])
