@@ -11,6 +11,8 @@ typedef struct Slot {
     Shape shape;
     void *data;
     bool (*sound)(const struct Slot *slot, size_t i); /* may element i be so? NULL: any */
+    int bits;    /* of packed codes (quant/pack.h); 0: it holds none */
+    Shape codes; /* then the shape of these */
 } Slot;
 
 enum { SLOTS_MOST = GRAPH_MAX_NODES * (NODE_PARAMS + 12) };
