@@ -31,10 +31,10 @@ typedef struct Settings {
     const char *schedule, *method, *split, *learn_ranges, *ste, *bn;
     double epochs, lr, momentum, weight_decay, gamma, percentile, drop;
     double freeze_bn_after, freeze_observers_after, finetune_epochs; /* epochs */
-    int batch, warmup, step_size, threads, limit, images, size;
+    int batch, warmup, step_size, threads, limit, images, size, adaround_steps;
     IntList bits, weight_bits, seeds;
     uint64_t seed;
-    bool nesterov, fixed_scales, compare, equalize, bias_correction, per_tensor, per_channel;
+    bool nesterov, fixed_scales, compare, equalize, bias_correction, adaround, per_tensor, per_channel;
     bool json, quiet, help;
 
     char *const *arguments; /* [argument_count] what is not an option, in order */
