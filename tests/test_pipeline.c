@@ -160,7 +160,7 @@ static void evens_out_channels_and_corrects_biases(void **state) {
     must("train --model tiny.net --data data --epochs 2 -o ef.st");
     static const char *const ways[] = {"--equalize", "--bias-correction",
                                        "--equalize --bias-correction",
-                                       "--adaround --adaround-steps 20"};
+                                       "--adaround --adaround-steps 200"};
     must("calibrate ef.st --data data --bits 4 --weight-bits 4 -o e.st");
     refused(2, "--adaround contradicts --bias-correction",
             "calibrate ef.st --adaround --bias-correction -o x.st");

@@ -1,10 +1,11 @@
-/* The loss of a layer, for its float result y, of mean square Y, and its result y~ with weights w~:
+/* The loss of a layer, for its float result y and its result y~ with weights w~:
  *
- *   mean (y~ - y)^2 + 0.01 Y / channels * sum of 1 - |2 h(v) - 1|^beta
+ *   mean (y~ - y)^2 + 30 E * mean over the weights of 1 - |2 h(v) - 1|^beta
  *
- * The paper adds the error over channels and knows no Y: with it a net in other units learns the
- * same. In the first fifth of the steps only the error counts; then beta falls from 20, which moves
- * nothing but what is nearly decided, to 2. */
+ * where E is the mean squared error of the nearest codes. The paper has a constant for 30 E; with
+ * E the two parts keep their proportion in other units, with other bits and in layers of other
+ * sizes. In the first fifth of the steps only the error counts; then beta falls from 20, which
+ * moves nothing but what is nearly decided, to 2. */
 #include "train/adaround.h"
 
 #include <math.h>
@@ -15,7 +16,7 @@
 #include "quant/adaround.h"
 
 enum { BATCH = 32 /* images of a step */ };
-static const double WARM = 0.2, BETA_FIRST = 20, BETA_LAST = 2, COST = 0.01, RATE = 0.01;
+static const double WARM = 0.2, BETA_FIRST = 20, BETA_LAST = 2, COST = 30, RATE = 0.01;
 
 /* --- what a layer has seen --- */
 
@@ -152,8 +153,8 @@ static void adam_step(Adam *a, int t) {
     elementwise(a->w->count, adam_elements, a);
 }
 
-/* Moves rounding->v for spec->steps steps; `square` is Y. */
-static void learn(const Study *s, Rounding *rounding, double square, const AdaRoundSpec *spec) {
+/* Moves rounding->v for spec->steps steps; `nearest` is E. */
+static void learn(const Study *s, Rounding *rounding, double nearest, const AdaRoundSpec *spec) {
     const QNode *q = rounding->q;
     Tensor *v = rounding->v;
     size_t bytes = v->count * sizeof(float);
@@ -166,7 +167,7 @@ static void learn(const Study *s, Rounding *rounding, double square, const AdaRo
                          .steps_per_epoch = 1,
                          .step_size = 1,
                          .final_fraction = BETA_LAST / BETA_FIRST};
-    float weight = (float)(COST * square / q->node->shape.dim[0]);
+    float weight = (float)(COST * nearest / rounding->choices);
     Tape *tape = tape_new(true);
     Run run = {.tape = tape};
     tensor_grad(s->arena, v);
@@ -210,8 +211,8 @@ static bool round_layer(Study *s, const QNode *q, const AdaRoundSpec *spec, Erro
     Tensor *weight = node_tensor(q->node, "weight");
     Rounding *rounding = rounding_new(s->arena, q);
     int moved = 0;
-    if (square > 0 && rounding->choices > 0) {
-        learn(s, rounding, square, spec);
+    if (before > 0 && rounding->choices > 0) {
+        learn(s, rounding, before, spec);
         moved = rounding_settle(rounding);
         after = nearest_error(s, q);
     }
