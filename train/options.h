@@ -31,11 +31,11 @@ typedef struct Settings {
     const char *schedule, *method, *split, *learn_ranges, *ste, *bn;
     double epochs, lr, momentum, weight_decay, gamma, percentile, drop;
     double freeze_bn_after, freeze_observers_after, finetune_epochs; /* epochs */
-    int batch, warmup, step_size, threads, limit, images, size, index, element;
+    int batch, warmup, step_size, threads, limit, images, size, index, element, adaround_steps;
     IntList bits, weight_bits, seeds;
     uint64_t seed;
-    bool nesterov, fixed_scales, compare, equalize, bias_correction, per_tensor, per_channel;
-    bool dynamic, json, quiet, help;
+    bool nesterov, fixed_scales, compare, equalize, bias_correction, adaround, per_tensor;
+    bool per_channel, dynamic, json, quiet, help;
 
     char *const *arguments; /* [argument_count] what is not an option, in order */
     int argument_count;

@@ -228,6 +228,8 @@ def make_cases():
     add_case("softmax/rows", lambda x: F.softmax(x, 1), [3 * normal(9, 10)])
     add_case("softmax/images", lambda x: F.softmax(x, 1), [normal(2, 4, 3, 5)])
     add_case("softmax/large", lambda x: F.softmax(x, 1), [1000 * normal(3, 5)])
+    add_case("mse_loss/rows", F.mse_loss, [normal(9, 4), normal(9, 4)])
+    add_case("mse_loss/images", F.mse_loss, [100 * normal(2, 3, 4, 5), normal(2, 3, 4, 5)])
 
     for cell, name in enumerate(["lstm", "gru"]):
         recurrent(name, cell, [3, 5, 4], 6)
