@@ -3,8 +3,10 @@
 #include <stdlib.h>
 
 #include "autograd/kernels/gemm.h"
+#include "quant/int8/gemm.h"
 
 enum { TOP = 255 /* the largest byte */, ROWS = 32 /* quantized at once */, LINE = 64 };
+_Static_assert((int)ROWS <= (int)DENSE_ROWS, "one call takes them");
 
 /* --- a row's range --- */
 
@@ -41,10 +43,13 @@ static size_t round_up(size_t bytes) {
 typedef void Sums(const DynamicMatrix *m, int rows, const uint8_t *bytes, const RowGrid *grid,
                   int32_t *sums, void *scratch);
 
+static size_t rows_bytes(const DynamicMatrix *m) {
+    return round_up(ROWS * (size_t)m->depth + QGEMM_SLACK);
+}
+
 /* Scratch: bytes[ROWS][depth], sums[ROWS][outputs], what `sums` needs. */
 static size_t scratch_with(const DynamicMatrix *m, size_t rest) {
-    return round_up(ROWS * (size_t)m->depth) +
-           round_up(ROWS * sizeof(int32_t) * (size_t)m->outputs) + round_up(rest);
+    return rows_bytes(m) + round_up(ROWS * sizeof(int32_t) * (size_t)m->outputs) + round_up(rest);
 }
 
 static void quantize_row(const float *x, int depth, RowGrid *grid, uint8_t *bytes) {
@@ -59,7 +64,7 @@ static void add_rows(const DynamicMatrix *m, Sums *sums_of, int rows, const floa
     size_t depth = (size_t)m->depth, outputs = (size_t)m->outputs;
     RowGrid grid[ROWS];
     uint8_t *bytes = scratch;
-    int32_t *sums = (int32_t *)(bytes + round_up(ROWS * depth));
+    int32_t *sums = (int32_t *)(bytes + rows_bytes(m));
     void *rest = (uint8_t *)sums + round_up(ROWS * sizeof *sums * outputs);
     for (int r = 0; r < rows; r++)
         quantize_row(x + (size_t)r * stride, m->depth, &grid[r], bytes + (size_t)r * depth);
@@ -82,7 +87,7 @@ static void add_by(const Multiply *multiply, Sums *sums_of, int rows, const floa
 static void integer_sums(const DynamicMatrix *m, int rows, const uint8_t *bytes,
                          const RowGrid *grid, int32_t *sums, void *scratch) {
     size_t outputs = (size_t)m->outputs;
-    qgemm_kernel()->accumulate(&m->gemm, rows, bytes, (size_t)m->depth, sums, outputs, scratch);
+    gemm_dense_sums(&m->gemm, rows, bytes, sums, scratch);
     for (int r = 0; r < rows; r++, sums += outputs)
         for (size_t o = 0; o < outputs; o++) sums[o] -= grid[r].zero * m->sum[o];
 }
@@ -94,7 +99,7 @@ static void integer_add(const Multiply *multiply, int rows, const float *x, size
 
 static size_t integer_scratch(const Multiply *multiply) {
     const DynamicMatrix *m = (const DynamicMatrix *)multiply;
-    return scratch_with(m, qgemm_kernel()->scratch_bytes(&m->gemm));
+    return scratch_with(m, gemm_dense_scratch(&m->gemm));
 }
 
 /* --- by floats --- */
@@ -253,13 +258,12 @@ bool dynamic_complete(Dynamic *dynamic, Error *error) {
             arena_alloc(arena, sizeof *unused * outputs); /* sums stay as they are */
         for (size_t o = 0; o < outputs; o++) unused[o] = (Multiplier){0, 62};
         m->gemm = (QGemm){.outputs = m->outputs,
-                          .depth = m->depth,
+                          .runs = 1,
+                          .run = m->depth,
                           .weight = m->weight,
                           .bias = arena_zeros(arena, sizeof(int32_t) * outputs),
                           .multiplier = unused};
-        void *packed = arena_alloc(arena, qgemm_kernel()->packed_bytes(&m->gemm));
-        qgemm_kernel()->pack(&m->gemm, packed);
-        m->gemm.packed = packed;
+        gemm_pack(&m->gemm, arena);
     }
     return true;
 }

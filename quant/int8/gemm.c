@@ -46,6 +46,10 @@ static void pack(QGemm *gemm, const QGemmKernel *kernel, Arena *arena) {
     gemm->packed = packed;
 }
 
+void gemm_pack(QGemm *gemm, Arena *arena) {
+    pack(gemm, qgemm_kernel(gemm, 1), arena);
+}
+
 const QGemm *gemm_operands(const QNode *q, int groups, int runs, const int order[], Arena *arena) {
     const WeightedIntegers *w = q->integers;
     int outputs = w->outputs / groups;
@@ -105,8 +109,9 @@ size_t gemm_dense_scratch(const QGemm *gemm) {
            (gemm->kernel->element > 1 ? elements * gemm->kernel->element : 0);
 }
 
-void gemm_dense(const QGemm *gemm, int rows, const uint8_t *x, uint8_t *y, size_t y_stride,
-                void *scratch) {
+static const size_t at_once[] = {0}; /* the one run of a dense row */
+
+static QRows dense_rows(const QGemm *gemm, int rows, const uint8_t *x, void *scratch) {
     size_t *row = scratch, run = (size_t)gemm->run;
     for (int r = 0; r < rows; r++) row[r] = (size_t)r * run;
     const void *elements = x;
@@ -114,8 +119,18 @@ void gemm_dense(const QGemm *gemm, int rows, const uint8_t *x, uint8_t *y, size_
         gemm_elements(gemm->kernel->element, x, (size_t)rows * run, row + DENSE_ROWS);
         elements = row + DENSE_ROWS;
     }
-    QRows at = {elements, row, (const size_t[]){0}};
+    return (QRows){elements, row, at_once};
+}
+
+void gemm_dense(const QGemm *gemm, int rows, const uint8_t *x, uint8_t *y, size_t y_stride,
+                void *scratch) {
+    QRows at = dense_rows(gemm, rows, x, scratch);
     gemm->kernel->run(gemm, &at, rows, 1, y, y_stride);
+}
+
+void gemm_dense_sums(const QGemm *gemm, int rows, const uint8_t *x, int32_t *acc, void *scratch) {
+    QRows at = dense_rows(gemm, rows, x, scratch);
+    gemm->kernel->accumulate(gemm, &at, rows, acc, (size_t)gemm->outputs);
 }
 
 void gemm_print(const QGemm *gemm, int groups, char *text, size_t size) {
