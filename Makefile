@@ -8,10 +8,10 @@
 BUILD  ?= build
 CC     := gcc
 DIRS   := autograd autograd/ops autograd/kernels nn nn/layers optim datasets \
-          quant quant/methods quant/rules quant/int8 quant/kernels quant/export
+          quant quant/methods quant/rules quant/int8 quant/kernels quant/export quant/export/c
 
 CFLAGS   ?= -O3 -g
-CPPFLAGS += -I. -I/usr/include/stb -D_GNU_SOURCE -MMD -MP
+CPPFLAGS += -I. -I$(BUILD) -I/usr/include/stb -D_GNU_SOURCE -MMD -MP
 STRICT   := -std=c11 -Wall -Wextra -Wshadow -Wmissing-prototypes -Wstrict-prototypes -Wvla \
             -Wpointer-arith -Wwrite-strings -Werror -pthread $(EXACT)
 # No result may depend on the compiler's liberties: no contraction, no fast-math. The last two change no value either
@@ -50,6 +50,14 @@ $(BUILD)/%.o: %.c Makefile
 	@mkdir -p $(@D)
 	@echo '  cc   $<'
 	@$(CC) $(CPPFLAGS) $(STRICT) $(CFLAGS) $(EXTRA) -c $< -o $@
+
+# The pieces of exported C are files of their own; the program carries them as strings.
+RUNTIME := $(sort $(wildcard quant/export/c/runtime/*.c))
+$(BUILD)/quant/export/c/runtime.inc: $(RUNTIME) Makefile
+	@mkdir -p $(@D)
+	@for f in $(RUNTIME); do echo "PIECE($$(basename $$f .c),"; \
+	  sed 's/[\"]/\\&/g; s/.*/"&\\n"/' $$f; echo ')'; done > $@
+$(BUILD)/quant/export/c/writer.o: $(BUILD)/quant/export/c/runtime.inc
 
 # one file per instruction set, chosen at run time: only these may use its instructions
 $(BUILD)/%_avx2.o: EXTRA := -mavx2
