@@ -2,6 +2,7 @@
 #
 #   make            the program, build/stair            make test        all tests
 #   make demo       the whole way on Fashion-MNIST      make test-fast   the tests that take no training
+#   make test-interop  exported models under other compilers, tools and emulators
 #   make asan       the tests under ASan and UBSan      make arrows      no folder includes upward
 #   make bench      speed of training and inference     make clean
 
@@ -33,7 +34,7 @@ SLOW      := $(addprefix $(BUILD)/tests/test_,pipeline resume docs cli inputs qa
 
 SUBMAKE = $(MAKE) --no-print-directory $(if $(filter -j%,$(MAKEFLAGS)),,-j$(shell nproc))
 
-.PHONY: all deps demo test test-fast asan arrows bench clean help
+.PHONY: all deps demo test test-fast test-interop asan arrows bench clean help
 .SECONDARY:
 all: deps
 	@$(SUBMAKE) $(BUILD)/stair
@@ -76,6 +77,16 @@ test-fast: deps
 run-tests: $(BUILD)/stair $(TESTS)
 	@STAIR=$(BUILD)/stair tests/run.sh $(TESTS)
 
+# Others' tools on what we export; each helper in tests/interop/ is a program that its scripts call.
+INTEROP := $(patsubst %.c,$(BUILD)/%,$(filter-out tests/interop/c_main.c,$(wildcard tests/interop/*.c)))
+test-interop: deps
+	@$(SUBMAKE) $(BUILD)/stair $(INTEROP)
+	@tests/interop/run.sh $(BUILD)/stair $(BUILD)/tests/interop
+
+$(BUILD)/tests/interop/%: $(BUILD)/tests/interop/%.o $(BUILD)/libstair.a
+	@echo '  link $@'
+	@$(CC) $(LDFLAGS) $^ $(LDLIBS) -o $@
+
 # The sanitized build uses -O1: the compiler keeps every check, and the tests still end in minutes.
 asan: deps
 	@$(SUBMAKE) run-tests BUILD=$(BUILD)/asan \
@@ -100,6 +111,6 @@ clean:
 	rm -rf $(BUILD)
 
 help:
-	@sed -n 's/^# \{0,1\}//p' Makefile | head -6
+	@sed -n 's/^# \{0,1\}//p' Makefile | head -7
 
 -include $(sort $(LIB_OBJ:.o=.d) $(TRAIN_OBJ:.o=.d) $(TEST_OBJ:.o=.d) $(TEST_SRC:%.c=$(BUILD)/%.d))

@@ -2,6 +2,7 @@
  * OUT.h. */
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "autograd/file.h"
 #include "quant/export/c/source.h"
@@ -39,10 +40,7 @@ static char *header_path(const char *path, Arena *arena, Error *error) {
 }
 
 /* Writes text with `prefix` for each P that begins an identifier P_... */
-static FileWriter *write_text(const char *path, const char *text, const char *prefix,
-                              Error *error) {
-    FileWriter *file = file_create(path, error);
-    if (!file) return NULL;
+static bool write_text(FileWriter *file, const char *text, const char *prefix) {
     const char *from = text;
     for (const char *c = text; (c = strstr(c, "P_")); c++) {
         if (c > text && in_identifier(c[-1])) continue;
@@ -50,27 +48,43 @@ static FileWriter *write_text(const char *path, const char *text, const char *pr
         file_write(file, prefix, strlen(prefix));
         from = c + 1;
     }
-    file_write(file, from, strlen(from));
-    return file;
+    return file_write(file, from, strlen(from));
 }
 
-/* Both files or, but for a disk that fails between the two, none. */
+/* Both files or none; but where moving the second into its place fails, the first is there. */
 static bool write_files(const CSource *source, const char *code_path, const char *header_path,
                         const char *prefix, Error *error) {
-    FileWriter *header = write_text(header_path, source->header, prefix, error);
-    FileWriter *code = header ? write_text(code_path, source->code, prefix, error) : NULL;
-    if (code && file_commit(header, error)) return file_commit(code, error);
-    if (code)
-        file_abandon(code); /* the header is gone already */
-    else
+    FileWriter *header = file_create(header_path, error);
+    FileWriter *code = header ? file_create(code_path, error) : NULL;
+    if (!code) {
         file_abandon(header);
+        return false;
+    }
+    if (!write_text(code, source->code, prefix)) {
+        file_abandon(header);
+        return file_commit(code, error); /* tells what failed */
+    }
+    write_text(header, source->header, prefix);
+    if (file_commit(header, error)) return file_commit(code, error);
+    file_abandon(code);
     return false;
+}
+
+static bool same_file(const char *a, const char *b) {
+    struct stat one, other;
+    return stat(a, &one) == 0 && stat(b, &other) == 0 && one.st_dev == other.st_dev &&
+           one.st_ino == other.st_ino;
 }
 
 static bool write(Model *model, const char *path, const ExportOptions *options,
                   ExportReport *report, Error *error) {
     Arena *arena = arena_new();
     char *header = prefix_fits(options->prefix, error) ? header_path(path, arena, error) : NULL;
+    if (header && options->input && same_file(header, options->input)) {
+        error_set(error, ERROR_USAGE, "%s would be replaced by the header; name another output",
+                  options->input);
+        header = NULL;
+    }
     Program *program = header ? model_program(model, error) : NULL;
     CSource source = {NULL};
     const char *slash = header ? strrchr(header, '/') : NULL;

@@ -8,6 +8,7 @@
 
 /* What the command line says about the result; each format reads what its row names. */
 typedef struct ExportOptions {
+    const char *input;  /* the model's file, which no output replaces; NULL: none */
     const char *prefix; /* of every C identifier */
 } ExportOptions;
 
