@@ -14,7 +14,7 @@
 #include "nn/graph.h"
 #include "tests/program.h"
 
-static const char *const pages[] = {"README.md", "docs/contract.md", "docs/decisions.md"};
+static const char *const pages[] = {"README.md", "docs/contract.md", "docs/onnx.md", "docs/decisions.md"};
 enum { PAGES = sizeof pages / sizeof *pages };
 static char *page[PAGES]; /* their texts, read before the tests move to a folder of their own */
 

@@ -51,13 +51,11 @@ static QuantConfig config_of(const char *json) {
 #define ROUND(value, grid)                                                                         \
     QUANTIZE(value, value, grid)                                                                   \
     DQ(value) " = DequantizeLinear(" value "_QuantizeLinear_Output" GRID(grid)
+#define LINEAR(axis) " = DequantizeLinear" axis "("
 #define WEIGHT(node, axis)                                                                         \
-    DQ(node ".weight")                                                                             \
-    " = DequantizeLinear" axis "(" node ".weight_quantized" GRID(node ".weigh"                     \
-                                                                      "t")
+    DQ(node ".weight") LINEAR(axis) node ".weight_quantized" GRID(node ".weight")
 #define BIAS(node, axis)                                                                           \
-    DQ(node ".bias")                                                                               \
-    " = DequantizeLinear" axis "(" node ".bias_quantized" GRID(node ".bias_quantized")
+    DQ(node ".bias") LINEAR(axis) node ".bias_quantized" GRID(node ".bias_quantized")
 #define RESULT(value)                                                                              \
     QUANTIZE(value, value "_QuantizeLinear_Input", value)                                          \
     value " = DequantizeLinear(" value "_QuantizeLinear_Output" GRID(value)
