@@ -270,8 +270,8 @@ static int64_t axis_of(const Onnx__GraphProto *graph, const char *output) {
 static void test_transposed_axis(void **state) {
     (void)state;
     Arena *arena = arena_new();
-    Model *model = calibrated("x = input shape=1x4x4\nc = conv2d x out=4 kernel=1\n"
-                              "a = conv_transpose2d c out=3 kernel=2\n"
+    Model *model = calibrated("x = input shape=1x4x4\n"
+                              "a = conv_transpose2d x out=3 kernel=2\n"
                               "b = conv2d a out=4 kernel=1\n"
                               "y = conv_transpose2d b out=2 kernel=2 groups=2\n",
                               NULL);
@@ -335,6 +335,8 @@ static void test_refusals(void **state) {
     assert_refused("x = input shape=1x4x4\nc = conv2d x out=4 kernel=1\n"
                    "y = conv_transpose2d c out=4 kernel=2 groups=2\n",
                    "{}", "y: a transposed convolution with groups");
+    assert_refused("x = input shape=2x4x4\ny = conv_transpose2d x out=4 kernel=2 groups=2\n", "{}",
+                   "y: a transposed convolution with groups");
     assert_refused("x = input shape=1x4x4\nr = relu x\ny = relu6 r\n",
                    "{\"overrides\": {\"r\": {\"activation\": {\"bits\": 12}}}}",
                    "r: more than 8 bits");
