@@ -8,7 +8,7 @@
 
 BUILD  ?= build
 CC     := gcc
-DIRS   := autograd autograd/ops autograd/kernels nn nn/layers optim datasets \
+DIRS   := autograd autograd/ops autograd/cells autograd/kernels nn nn/layers optim datasets \
           quant quant/methods quant/rules quant/int8 quant/kernels quant/export quant/export/c \
           quant/onnx
 
@@ -33,7 +33,8 @@ TEST_OBJ  := $(filter-out $(BUILD)/train/main.o,$(TRAIN_OBJ)) \
              $(patsubst %.c,$(BUILD)/%.o,$(filter-out $(TEST_SRC),$(wildcard tests/*.c)))
 TESTS     := $(TEST_SRC:%.c=$(BUILD)/%)
 # these run the whole program: test-fast leaves them out
-SLOW      := $(addprefix $(BUILD)/tests/test_,pipeline resume docs cli inputs qat_program sweep)
+SLOW      := $(addprefix $(BUILD)/tests/test_,pipeline resume docs cli inputs qat_program sweep \
+               dynamic_program)
 
 SUBMAKE = $(MAKE) --no-print-directory $(if $(filter -j%,$(MAKEFLAGS)),,-j$(shell nproc))
 

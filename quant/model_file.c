@@ -7,6 +7,10 @@
 
 #define FORMAT    "1"
 #define OPTIMIZER "optimizer."
+#define DYNAMIC   "stair.dynamic"
+
+/* The word of DYNAMIC: how many scales a matrix has. */
+static const char *const grids[] = {[false] = "per-tensor", [true] = "per-channel"};
 
 /* --- saving --- */
 
@@ -61,6 +65,7 @@ bool model_save(const Model *model, const char *path, int count, const ModelArra
     if (model->quant)
         meta[metas++] = (SafeMeta){"stair.quant",
                                    json_text(quant_config_to_json(&model->quant->config), arena)};
+    if (model->dynamic) meta[metas++] = (SafeMeta){DYNAMIC, grids[model->dynamic->per_channel]};
     if (model->training && model->stage != STAGE_FROZEN)
         meta[metas++] =
             (SafeMeta){"stair.training", json_text(json_incref(model->training), arena)};
@@ -149,11 +154,9 @@ static bool fill_slots(const SafeFile *file, const Slots *slots, const char *pat
 
 /* What the flat arrays cannot say of themselves: counters in memory, ranges and zero points. */
 static bool settle(const Model *model, const Slots *slots, const char *path, Error *error) {
-    for (int i = 0, s = 0; model->stage != STAGE_FROZEN && i < model->graph->nodes; i++)
-        for (int p = 0; p < model->graph->node[i].params; p++, s++)
-            if (model->graph->node[i].param[p].counter)
-                model->graph->node[i].param[p].tensor->data[0] =
-                    (float)*(const int64_t *)slots->slot[s].data;
+    for (int i = 0; i < slots->count; i++)
+        if (slots->slot[i].counter)
+            *slots->slot[i].counter = (float)*(const int64_t *)slots->slot[i].data;
     for (int i = 0; model->quant && i < model->quant->quantizers; i++) {
         Quantizer *quantizer = model->quant->quantizer[i];
         const QParams *q = &quantizer->q;
@@ -259,11 +262,39 @@ static bool read_quant(Model *model, const SafeFile *file, Stage stage, const ch
     return true;
 }
 
+static bool read_dynamic(Model *model, const char *word, const char *path, Error *error) {
+    bool per_channel = strcmp(word, grids[true]) == 0;
+    if (!per_channel && strcmp(word, grids[false]) != 0)
+        return error_set(error, ERROR_INPUT, "%s: " DYNAMIC ": '%.40s', expected %s or %s", path,
+                         word, grids[true], grids[false]);
+    Error reason = {0};
+    model->dynamic = dynamic_new(model->graph, per_channel, &reason);
+    model->stage = STAGE_FROZEN;
+    return model->dynamic || error_set(error, ERROR_INPUT, "%s: %.500s", path, reason.message);
+}
+
+/* Room for what the stage adds to the net. */
+static bool read_quantization(Model *model, const SafeFile *file, Stage stage, const char *path,
+                              Error *error) {
+    const char *word = safetensors_meta(file, DYNAMIC);
+    if (stage == STAGE_FLOAT) return true;
+    return stage == STAGE_FROZEN && word ? read_dynamic(model, word, path, error)
+                                         : read_quant(model, file, stage, path, error);
+}
+
+/* What remains to be made, and proven, of a frozen net's integers. */
+static bool complete(Model *model, Error *error) {
+    if (!model->dynamic) return quant_complete(model->quant, error);
+    if (!dynamic_complete(model->dynamic, error)) return false;
+    dynamic_integers(model->dynamic);
+    return true;
+}
+
 static bool read_model(Model *model, const SafeFile *file, Stage stage, const char *path,
                        Error *error) {
     const char *input = metadata(file, MODEL_INPUT, path, error);
     if (!input || !model_input_parse(model, input, path, error)) return false;
-    if (stage != STAGE_FLOAT && !read_quant(model, file, stage, path, error)) return false;
+    if (!read_quantization(model, file, stage, path, error)) return false;
     const char *training = safetensors_meta(file, "stair.training");
     if (training && !(model->training = parse_json(training, "stair.training", path, error)))
         return false;
@@ -274,7 +305,7 @@ static bool read_model(Model *model, const SafeFile *file, Stage stage, const ch
         !settle(model, slots, path, error))
         return false;
     Error reason = {0};
-    if (stage == STAGE_FROZEN && !quant_complete(model->quant, &reason))
+    if (stage == STAGE_FROZEN && !complete(model, &reason))
         return error_set(error, ERROR_INPUT, "%s: %.500s", path, reason.message);
     model->file = file;
     return true;

@@ -143,6 +143,11 @@ static Tensor *run_concat(Case *c) {
     while (inputs < OP_MAX_INPUTS && c->in[inputs]) inputs++;
     return op_concat(c->tape, inputs, c->in);
 }
+static Tensor *run_recurrent(Case *c) {
+    RecurrentSpec spec = {cell_list[c->spec[0]], c->spec[1] != 0, c->spec[2] != 0};
+    return op_recurrent(c->tape, c->in[0], &(Product){c->in[1], c->in[3], NULL},
+                        &(Product){c->in[2], c->in[4], NULL}, &spec);
+}
 static Tensor *run_softmax(Case *c) {
     return op_softmax(c->tape, c->in[0]);
 }

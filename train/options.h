@@ -35,7 +35,7 @@ typedef struct Settings {
     IntList bits, weight_bits, seeds;
     uint64_t seed;
     bool nesterov, fixed_scales, compare, equalize, bias_correction, per_tensor, per_channel;
-    bool json, quiet, help;
+    bool dynamic, json, quiet, help;
 
     char *const *arguments; /* [argument_count] what is not an option, in order */
     int argument_count;
