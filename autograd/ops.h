@@ -103,3 +103,6 @@ Tensor *op_dropout(Tape *tape, Tensor *x, float p, uint64_t seed, uint64_t strea
 /* The mean over N of -log softmax(x[n])[label[n]]; x[N,classes], 0 <= label < classes. Shape:
  * scalar. */
 Tensor *op_cross_entropy(Tape *tape, Tensor *x, const int *labels);
+
+/* The mean of (x[i] - target[i])^2; equal shapes. Shape: scalar. */
+Tensor *op_mse_loss(Tape *tape, Tensor *x, Tensor *target);

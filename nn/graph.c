@@ -6,17 +6,6 @@
 
 #include "nn/nearest.h"
 
-#define LAYER(name) extern const Layer name##_layer;
-#include "nn/layers.def"
-#undef LAYER
-
-const Layer *const layer_list[] = {
-#define LAYER(name) &name##_layer,
-#include "nn/layers.def"
-#undef LAYER
-    NULL,
-};
-
 const Layer *layer_find(const char *name) {
     for (int i = 0; layer_list[i]; i++)
         if (strcmp(layer_list[i]->name, name) == 0) return layer_list[i];

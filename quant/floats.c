@@ -140,8 +140,8 @@ char *quant_text(const QuantNet *net, Arena *arena) {
         if (passes_on(q)) continue;
         const char *name = q->node->name;
         if (q->rule->arrays)
-            add_line(&text, arena, name, "weight", &q->weight, weight_range(q, arena), "max",
-                     !q->is_float);
+            add_line(&text, arena, name, "weight", &q->weight, weight_range(q, arena),
+                     q->weight.method ? q->weight.method->name : "max", !q->is_float);
         const QParams *p = &q->out->q;
         const char *range = "per-tensor range=unknown";
         if (q->out->ready)

@@ -26,7 +26,8 @@ static bool is_symmetric_code(const Slot *slot, size_t i) {
 
 static void add_slot(Slots *slots, char *name, Dtype dtype, Shape shape, void *data,
                      bool (*sound)(const Slot *, size_t)) {
-    slots->slot[slots->count++] = (Slot){name, dtype, shape, data, sound, NULL};
+    slots->slot[slots->count++] =
+        (Slot){.name = name, .dtype = dtype, .shape = shape, .data = data, .sound = sound};
 }
 
 static void add_matrix(Slots *slots, char *name, const DynamicMatrix *m) {
@@ -60,10 +61,13 @@ static void add_params(Slots *slots, const Node *node, const Dynamic *dynamic) {
 static void add_integers(Slots *slots, const QNode *q) {
     IntegerArray array[RULE_ARRAYS];
     int count = q->integers && q->rule->arrays ? q->rule->arrays(q, array) : 0;
-    for (int i = 0; i < count; i++)
+    for (int i = 0; i < count; i++) {
         add_slot(slots, arena_text(slots->arena, "%s.%s", q->node->name, array[i].name),
                  array[i].dtype, array[i].shape, array[i].data,
                  array[i].dtype == DTYPE_F32 ? is_scale : NULL);
+        slots->slot[slots->count - 1].bits = array[i].bits;
+        slots->slot[slots->count - 1].codes = array[i].codes;
+    }
 }
 
 /* What an observer remembers; the histogram while ranges can still be chosen anew. */

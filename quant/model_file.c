@@ -40,6 +40,23 @@ char *model_input_text(const Model *model, Arena *arena) {
     return json_text(json_pack("{s:o, s:o}", "mean", mean, "std", std), arena);
 }
 
+/* {"conv1.weight": {"bits": 4, "shape": [40, 1, 3, 3]}}: what the packed arrays hold; NULL: none
+ * is packed. */
+static json_t *packed_to_json(const Slots *slots) {
+    json_t *packed = NULL;
+    for (int i = 0; i < slots->count; i++) {
+        const Slot *s = &slots->slot[i];
+        if (!s->bits) continue;
+        json_t *shape = json_array();
+        for (int d = 0; d < s->codes.rank; d++)
+            json_array_append_new(shape, json_integer(s->codes.dim[d]));
+        if (!packed) packed = json_object();
+        json_object_set_new(packed, s->name,
+                            json_pack("{s:i, s:o}", "bits", s->bits, "shape", shape));
+    }
+    return packed;
+}
+
 bool model_save(const Model *model, const char *path, int count, const ModelArray array[],
                 Error *error) {
     Arena *arena = arena_new();
@@ -53,7 +70,7 @@ bool model_save(const Model *model, const char *path, int count, const ModelArra
         tensor[slots->count + i] =
             safe_tensor(array[i].name, DTYPE_F32, &array[i].shape, array[i].data);
 
-    SafeMeta meta[8] = {
+    SafeMeta meta[9] = {
         {"format", "pt"},
         {"stair.format", FORMAT},
         {"stair.stage", stage_name(model->stage)},
@@ -66,6 +83,8 @@ bool model_save(const Model *model, const char *path, int count, const ModelArra
         meta[metas++] = (SafeMeta){"stair.quant",
                                    json_text(quant_config_to_json(&model->quant->config), arena)};
     if (model->dynamic) meta[metas++] = (SafeMeta){DYNAMIC, grids[model->dynamic->per_channel]};
+    json_t *packed = packed_to_json(slots);
+    if (packed) meta[metas++] = (SafeMeta){"stair.packed", json_text(packed, arena)};
     if (model->training && model->stage != STAGE_FROZEN)
         meta[metas++] =
             (SafeMeta){"stair.training", json_text(json_incref(model->training), arena)};
@@ -112,9 +131,10 @@ static void compare_slot(Faults *faults, const SafeFile *file, const Slot *slot)
     Shape shape = {.rank = tensor->rank};
     for (int i = 0; i < tensor->rank; i++) shape.dim[i] = (int)tensor->dim[i];
     if (tensor->dtype != slot->dtype || !same_shape(tensor, &slot->shape))
-        add_fault(faults, arena_text(faults->arena, "%s is %s %s, expected %s %s", slot->name,
+        add_fault(faults, arena_text(faults->arena, "%s is %s %s, expected %s %s%s", slot->name,
                                      dtype_name(tensor->dtype), shape_text(&shape, have),
-                                     dtype_name(slot->dtype), want));
+                                     dtype_name(slot->dtype), want,
+                                     slot->bits ? " (packed: freeze the net again)" : ""));
 }
 
 static bool is_slot(const Slots *slots, const char *name) {
@@ -134,6 +154,18 @@ static bool compare_file(const SafeFile *file, const Slots *slots, const char *p
     return error_set(error, ERROR_INPUT, "%s: %d tensor%s do%s not fit the net it carries:%s", path,
                      faults.count, faults.count == 1 ? "" : "s", faults.count == 1 ? "es" : "",
                      faults.text);
+}
+
+/* The metadata says of packed arrays what the net says. */
+static bool compare_packed(const SafeFile *file, const Slots *slots, const char *path,
+                           Error *error) {
+    const char *text = safetensors_meta(file, "stair.packed");
+    json_t *want = packed_to_json(slots), *have = text ? json_loads(text, 0, NULL) : NULL;
+    bool same = want ? json_equal(want, have) : !text;
+    json_decref(want);
+    json_decref(have);
+    return same || error_set(error, ERROR_INPUT,
+                             "%s: stair.packed does not say what the net has for weights", path);
 }
 
 static bool fill_slots(const SafeFile *file, const Slots *slots, const char *path, Error *error) {
@@ -301,8 +333,8 @@ static bool read_model(Model *model, const SafeFile *file, Stage stage, const ch
     if (training && !json_is_object(model->training))
         return error_set(error, ERROR_INPUT, "%s: stair.training: expected an object", path);
     const Slots *slots = model_arrays(model, model->arena);
-    if (!compare_file(file, slots, path, error) || !fill_slots(file, slots, path, error) ||
-        !settle(model, slots, path, error))
+    if (!compare_file(file, slots, path, error) || !compare_packed(file, slots, path, error) ||
+        !fill_slots(file, slots, path, error) || !settle(model, slots, path, error))
         return false;
     Error reason = {0};
     if (stage == STAGE_FROZEN && !complete(model, &reason))

@@ -106,6 +106,9 @@ static Tensor *run_linear(Case *c) {
 static Tensor *run_cross_entropy(Case *c) {
     return op_cross_entropy(c->tape, c->in[0], c->spec);
 }
+static Tensor *run_mse_loss(Case *c) {
+    return op_mse_loss(c->tape, c->in[0], c->in[1]);
+}
 
 static Tensor *run_conv(Case *c) {
     ConvSpec spec = {window(c), c->spec[4 * SPATIAL]};

@@ -187,8 +187,8 @@ static void test_numbers(void **state) {
         {"frozen", "fc.weight_fake_quant.scale", 1, NAN},
         {"frozen", "fc.weight_fake_quant.scale", 1, -1e-3},
         {"frozen", "conv1.weight", 70, -128}, /* symmetric codes: -127 .. 127, -7 .. 7 */
-        {"frozen4", "conv1.weight", 0, 8},
-        {"frozen4", "conv1.weight", 71, -8},
+        {"frozen4", "conv1.weight", 0, 0x08}, /* two codes a byte: 0x8 is -8 */
+        {"frozen4", "conv1.weight", 35, (double)(int8_t)0x80},
     };
     for (size_t i = 0; i < COUNT(wrong); i++) {
         Change c;

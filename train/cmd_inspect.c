@@ -4,8 +4,14 @@
 #include <math.h>
 
 #include "quant/model.h"
+#include "quant/pack.h"
 #include "train/command.h"
 #include "train/json.h"
+
+/* A batchnorm or relu, which a layer before it would have taken if nothing else read between. */
+static bool could_be_joined(const QNode *q) {
+    return node_has_rule(q->node, "fold") || layer_clamps(q->node->layer);
+}
 
 /* What became of a node under quantization, in a few words. */
 static const char *fate(const Model *model, const Node *node, char *text, size_t size) {
@@ -19,8 +25,16 @@ static const char *fate(const Model *model, const Node *node, char *text, size_t
     else if (!q->rule->owns_range)
         snprintf(text, size, "codes of its input");
     else
-        snprintf(text, size, "%d bits", q->out->spec.bits);
+        snprintf(text, size, "%d bits%s", q->out->spec.bits, could_be_joined(q) ? ", alone" : "");
     return text;
+}
+
+/* Bytes of the node's weights in a frozen file; 0: it has none that are quantized. */
+static size_t weight_bytes(const Model *model, const Node *node) {
+    const QNode *q = model->quant ? &model->quant->node[node->index] : NULL;
+    if (!q || q->into || q->simulated || !q->rule->arrays) return 0;
+    WeightLayout layout = node_layout(node);
+    return pack_bytes(layout.outputs, layout.runs * layout.run, q->weight.bits);
 }
 
 static void print_nodes(const Model *model) {
@@ -32,8 +46,11 @@ static void print_nodes(const Model *model) {
         size_t parameters = 0;
         for (int k = 0; k < node->params; k++)
             if (node->param[k].trainable) parameters += node->param[k].tensor->count;
-        printf("%-12s %-14s %-12s %10zu  %s\n", node->name, node->layer->name,
+        printf("%-12s %-14s %-12s %10zu  %s", node->name, node->layer->name,
                shape_text(&node->shape, shape), parameters, fate(model, node, text, sizeof text));
+        size_t bytes = weight_bytes(model, node);
+        if (bytes) printf(", weights %d bits: %zu bytes", model->quant->node[i].weight.bits, bytes);
+        printf("\n");
     }
 }
 
@@ -115,10 +132,16 @@ static json_t *nodes_to_json(const Model *model) {
             json_array_append_new(shape, json_integer(node->shape.dim[d]));
         for (int k = 0; k < node->inputs; k++)
             json_array_append_new(inputs, json_string(model->graph->node[node->in[k]].name));
-        json_array_append_new(list,
-                              json_pack("{s:s, s:s, s:o, s:o, s:s}", "name", node->name, "layer",
-                                        node->layer->name, "inputs", inputs, "shape", shape,
-                                        "quantized", fate(model, node, text, sizeof text)));
+        json_t *json = json_pack("{s:s, s:s, s:o, s:o, s:s}", "name", node->name, "layer",
+                                 node->layer->name, "inputs", inputs, "shape", shape, "quantized",
+                                 fate(model, node, text, sizeof text));
+        size_t bytes = weight_bytes(model, node);
+        if (bytes) {
+            int bits = model->quant->node[i].weight.bits;
+            json_object_set_new(json, "weight_bits", json_integer(bits));
+            json_object_set_new(json, "weight_bytes", json_integer((json_int_t)bytes));
+        }
+        json_array_append_new(list, json);
     }
     return list;
 }

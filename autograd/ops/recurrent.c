@@ -44,7 +44,7 @@ static size_t row(const Pass *p, int n, int t) {
     return (size_t)n * (size_t)p->steps + (size_t)t;
 }
 
-/* Which time step s visits, and which one came before that (-1 or T: none). */
+/* The time that step s visits; and a row of values of the step before, zeros at the first. */
 static int time_of(const Pass *p, int s) {
     return p->spec.reverse ? p->steps - 1 - s : s;
 }

@@ -216,7 +216,8 @@ def make_cases():
 
     for line, (name, function, a) in enumerate([
             ("relu6", F.relu6, 0), ("leaky_relu", lambda x: F.leaky_relu(x, 0.125), 0.125),
-            ("sigmoid", torch.sigmoid, 0), ("tanh", torch.tanh, 0), ("hardswish", F.hardswish, 0)]):
+            ("sigmoid", torch.sigmoid, 0), ("tanh", torch.tanh, 0), ("hardswish", F.hardswish, 0),
+            ("elu", lambda x: F.elu(x, 0.75), 0.75)]):
         kinks = torch.tensor([-200, -9, -6, -3, 0, 3, 6, 9, 200]).double()
         for case, x in [("normal", 3 * normal(2, 3, 4, 5)), ("kinks", kinks)]:
             add_case(f"pointwise/{name}_{case}", function, [x], [line])
@@ -227,6 +228,8 @@ def make_cases():
     add_case("softmax/rows", lambda x: F.softmax(x, 1), [3 * normal(9, 10)])
     add_case("softmax/images", lambda x: F.softmax(x, 1), [normal(2, 4, 3, 5)])
     add_case("softmax/large", lambda x: F.softmax(x, 1), [1000 * normal(3, 5)])
+    add_case("mse_loss/rows", F.mse_loss, [normal(9, 4), normal(9, 4)])
+    add_case("mse_loss/images", F.mse_loss, [100 * normal(2, 3, 4, 5), normal(2, 3, 4, 5)])
 
     for cell, name in enumerate(["lstm", "gru"]):
         recurrent(name, cell, [3, 5, 4], 6)
