@@ -52,7 +52,7 @@ $(BUILD)/%.o: %.c Makefile
 	@$(CC) $(CPPFLAGS) $(STRICT) $(CFLAGS) $(EXTRA) -c $< -o $@
 
 # one file per instruction set, chosen at run time: only these may use its instructions
-$(BUILD)/%_avx2.o: EXTRA := -mavx2
+$(BUILD)/%_avx2.o: EXTRA := -mavx2 -mfma
 
 $(BUILD)/tests/test_%: $(BUILD)/tests/test_%.o $(TEST_OBJ) $(BUILD)/libstair.a
 	@echo '  link $@'

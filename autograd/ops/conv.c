@@ -2,8 +2,8 @@
  *
  *   y[n,o,p] = b[o] + sum over k of w[o,k] columns[k,p]
  *
- * where columns[K,P] are the patches of sample n: x is the fine side of a map, y the coarse one
- * (kernels/conv_map.h), one matrix product a sample and group. */
+ * where columns[K,P] is what lies under the window in sample n: x is the fine side of a map, y the
+ * coarse one (kernels/conv_map.h). */
 #include "autograd/error.h"
 #include "autograd/kernels/conv_map.h"
 #include "autograd/kernels/parallel.h"
@@ -16,9 +16,10 @@ extern const Op conv_op;
 /* One run over the batch, forward or backward. */
 typedef struct Pass {
     const ConvMap *map;
-    Tensor *x, *w, *b, *y;
-    float *scratch;
-    Partials partials; /* backward's */
+    Tensor *x, *y;
+    ConvPass down, up;
+    Partials partials; /* of a chunk: dw by group as conv_pass_weight leaves it, then db[O] */
+    size_t weights;    /* floats of one group's dw there */
 } Pass;
 
 static void check_shapes(const Tensor *x, const Tensor *w, const Tensor *b, const ConvSpec *spec) {
@@ -37,22 +38,15 @@ static void check_shapes(const Tensor *x, const Tensor *w, const Tensor *b, cons
           shape_text(ws, text[0]), shape_text(&b->shape, text[1]));
 }
 
-static void forward_group(const Pass *pass, size_t s, int group, int worker) {
-    const ConvMap *map = pass->map;
-    const float *columns =
-        conv_map_columns(map, pass->x->data + s * map->fine, pass->scratch, worker);
-    float *y = pass->y->data + s * map->coarse;
-    if (pass->b) conv_bias(pass->b->data + group * map->rows, map->rows, (size_t)map->positions, y);
-    const float *w = pass->w->data + (size_t)group * (size_t)map->rows * (size_t)map->depth;
-    conv_map_down(map, w, columns, pass->b ? 1.0f : 0.0f, y);
-}
-
 static void forward_chunk(void *context, int i, int worker) {
     const Pass *pass = context;
-    int groups = pass->map->groups;
-    for (int n = chunk_begin(i); n < chunk_end(i, pass->map->batch); n++)
-        for (int g = 0; g < groups; g++)
-            forward_group(pass, (size_t)n * (size_t)groups + (size_t)g, g, worker);
+    const ConvMap *map = pass->map;
+    for (int n = chunk_begin(i); n < chunk_end(i, map->batch); n++)
+        for (int g = 0; g < map->groups; g++) {
+            size_t s = (size_t)n * (size_t)map->groups + (size_t)g;
+            const float *x = conv_pass_frame(&pass->down, pass->x->data + s * map->fine, worker);
+            conv_pass_run(&pass->down, g, x, pass->y->data + s * map->coarse, false, worker);
+        }
 }
 
 Tensor *op_conv(Tape *tape, Tensor *x, Tensor *w, Tensor *b, const ConvSpec *spec) {
@@ -63,8 +57,9 @@ Tensor *op_conv(Tape *tape, Tensor *x, Tensor *w, Tensor *b, const ConvSpec *spe
     tape_record(tape, &conv_op, y, 3, (Tensor *[]){x, w, b}, (void *)map);
 
     ArenaMark mark = arena_mark(tape->arena);
-    Pass pass = {.map = map, .x = x, .w = w, .b = b, .y = y};
-    pass.scratch = conv_map_scratch(tape->arena, map);
+    Pass pass = {.map = map, .x = x, .y = y};
+    pass.down = conv_pass_new(tape->arena, sweep_down(tape->arena, &map->sides), map->groups,
+                              w->data, b ? b->data : NULL);
     parallel_for(chunk_count(map->batch), forward_chunk, &pass);
     arena_rewind(tape->arena, mark);
     return y;
@@ -72,44 +67,58 @@ Tensor *op_conv(Tape *tape, Tensor *x, Tensor *w, Tensor *b, const ConvSpec *spe
 
 /* With g[O,P] = d loss / d y of one sample and group:
  *   dw[o,k] = sum over p of g[o,p] columns[k,p]          dw = g columns'
- *   dcolumns[k,p] = sum over o of w[o,k] g[o,p]          dcolumns = w' g, scattered back into dx
+ *   dcolumns[k,p] = sum over o of w[o,k] g[o,p]          dcolumns = w' g, each added to its dx
  *   db[o] = sum over p of g[o,p]
- * dw and db also sum over samples: here over those of a chunk, in partials_add over the chunks. */
+ * dw and db also sum over samples: here over those of a chunk, in partials_sum over the chunks. */
 static void backward_group(const Pass *pass, float *partial, size_t s, int group, int worker) {
     const ConvMap *map = pass->map;
     const float *g = pass->y->grad + s * map->coarse;
-    size_t weights = (size_t)group * (size_t)map->rows * (size_t)map->depth;
-    if (pass->w->needs_grad)
-        conv_map_weight(map, g,
-                        conv_map_columns(map, pass->x->data + s * map->fine, pass->scratch, worker),
-                        partial + weights);
-    if (pass->b && pass->b->needs_grad)
-        conv_bias_gradient(g, map->rows, (size_t)map->positions,
-                           partial + pass->w->count + group * map->rows);
+    if (pass->weights) {
+        const float *x = conv_pass_frame(&pass->down, pass->x->data + s * map->fine, worker);
+        float *db = partial + pass->weights * (size_t)map->groups + group * map->sides.rows;
+        conv_pass_weight(&pass->down, x, g, partial + (size_t)group * pass->weights, db, worker);
+    }
     if (pass->x->needs_grad)
-        conv_map_up(map, pass->w->data + weights, g, pass->x->grad + s * map->fine, pass->scratch,
-                    worker);
+        conv_pass_run(&pass->up, group, conv_pass_frame(&pass->up, g, worker),
+                      pass->x->grad + s * map->fine, true, worker);
 }
 
 static void backward_chunk(void *context, int i, int worker) {
     const Pass *pass = context;
     int groups = pass->map->groups;
-    float *partial = partials_chunk(&pass->partials, i);
+    float *partial = pass->weights ? partials_chunk(&pass->partials, i) : NULL;
     for (int n = chunk_begin(i); n < chunk_end(i, pass->map->batch); n++)
         for (int g = 0; g < groups; g++)
             backward_group(pass, partial, (size_t)n * (size_t)groups + (size_t)g, g, worker);
 }
 
+static void add_sums(const Pass *pass, Tensor *w, Tensor *b) {
+    const ConvMap *map = pass->map;
+    const float *sums = partials_sum(&pass->partials);
+    for (int g = 0; w->needs_grad && g < map->groups; g++)
+        conv_pass_unpack(&pass->down, sums + (size_t)g * pass->weights,
+                         w->grad + (size_t)g * map->weights);
+    sums += pass->weights * (size_t)map->groups;
+    for (size_t o = 0; b && b->needs_grad && o < b->count; o++) b->grad[o] += sums[o];
+}
+
 static void conv_backward(const Entry *entry) {
     const ConvMap *map = entry->saved;
+    Tensor *w = entry->in[1], *b = entry->in[2];
     Arena *arena = entry->tape->arena;
     ArenaMark mark = arena_mark(arena);
-    Pass pass = {
-        .map = map, .x = entry->in[0], .w = entry->in[1], .b = entry->in[2], .y = entry->out};
-    pass.partials = partials_new(arena, pass.w, pass.b, map->batch);
-    pass.scratch = conv_map_scratch(arena, map);
+    Pass pass = {.map = map, .x = entry->in[0], .y = entry->out};
+    if (pass.x->needs_grad)
+        pass.up = conv_pass_new(arena, sweep_up(arena, &map->sides), map->groups, w->data, NULL);
+    bool sums = w->needs_grad || (b && b->needs_grad);
+    if (sums) {
+        pass.down = conv_pass_new(arena, sweep_down(arena, &map->sides), map->groups, NULL, NULL);
+        pass.weights = conv_pass_gradient(&pass.down);
+        size_t size = size_mul(pass.weights, (size_t)map->groups) + (size_t)w->shape.dim[0];
+        pass.partials = partials_new(arena, size, map->batch);
+    }
     parallel_for(chunk_count(map->batch), backward_chunk, &pass);
-    partials_add(&pass.partials);
+    if (sums) add_sums(&pass, w, b);
     arena_rewind(arena, mark);
 }
 
