@@ -10,16 +10,30 @@
 #include "autograd/kernels/partials.h"
 #include "autograd/op.h"
 #include "autograd/ops.h"
+#include "autograd/tail.h"
+
+#include <string.h>
 
 extern const Op conv_op;
+
+typedef struct Conv {
+    const ConvMap *map;
+    const TailWork *tail;
+} Conv;
+
+enum { ADDEND = 3 }; /* the tail's, among the inputs */
 
 /* One run over the batch, forward or backward. */
 typedef struct Pass {
     const ConvMap *map;
-    Tensor *x, *y;
+    const TailWork *tail;
+    Tensor *x;
+    float *planes; /* of the value, between the products and the tail: worker_planes a worker */
+    size_t worker_planes;
     ConvPass down, up;
     Partials partials; /* of a chunk: dw by group as conv_pass_weight leaves it, then db[O] */
     size_t weights;    /* floats of one group's dw there */
+    unsigned fresh;    /* the entry's */
 } Pass;
 
 static void check_shapes(const Tensor *x, const Tensor *w, const Tensor *b, const ConvSpec *spec) {
@@ -38,31 +52,75 @@ static void check_shapes(const Tensor *x, const Tensor *w, const Tensor *b, cons
           shape_text(ws, text[0]), shape_text(&b->shape, text[1]));
 }
 
+/* Each panel of channels, and its tail while it is in the cache. */
+static void forward_group(const Pass *pass, size_t s, int group, int worker) {
+    const ConvMap *map = pass->map;
+    const TailWork *tail = pass->tail;
+    int rows = map->sides.rows;
+    size_t first = s * (size_t)rows; /* plane of the value */
+    float *planes = pass->planes + (size_t)worker * pass->worker_planes;
+    const float *x = conv_pass_frame(&pass->down, pass->x->data + s * map->fine, worker);
+    for (int c = 0, width; c < rows; c += width) {
+        width = panel_width(rows, c);
+        float *to = tail_target(tail, first + (size_t)c, planes);
+        conv_pass_panel(&pass->down, group, x, c, to, false, worker);
+        for (int j = c; j < c + width && j < rows; j++, to += tail->plane)
+            tail_run(tail, first + (size_t)j, to);
+    }
+}
+
 static void forward_chunk(void *context, int i, int worker) {
     const Pass *pass = context;
-    const ConvMap *map = pass->map;
-    for (int n = chunk_begin(i); n < chunk_end(i, map->batch); n++)
-        for (int g = 0; g < map->groups; g++) {
-            size_t s = (size_t)n * (size_t)map->groups + (size_t)g;
-            const float *x = conv_pass_frame(&pass->down, pass->x->data + s * map->fine, worker);
-            conv_pass_run(&pass->down, g, x, pass->y->data + s * map->coarse, false, worker);
-        }
+    int groups = pass->map->groups;
+    for (int n = chunk_begin(i); n < chunk_end(i, pass->map->batch); n++)
+        for (int g = 0; g < groups; g++)
+            forward_group(pass, (size_t)n * (size_t)groups + (size_t)g, g, worker);
+}
+
+/* `count` planes of the value for each worker. */
+static void make_planes(Arena *arena, Pass *pass, int count) {
+    pass->worker_planes = size_mul((size_t)count, pass->tail->plane);
+    size_t floats = size_mul(pass->worker_planes, (size_t)parallel_threads());
+    pass->planes = arena_alloc(arena, size_mul(floats, sizeof(float)));
+}
+
+Tensor *op_conv_tail(Tape *tape, Tensor *x, Tensor *w, Tensor *b, const ConvSpec *spec,
+                     const Tail *tail) {
+    check_shapes(x, w, b, spec);
+    Shape value = window_shape(&spec->window, &x->shape, w->shape.dim[0]);
+    Conv *conv = arena_alloc(tape->arena, sizeof *conv);
+    conv->map = conv_map_new(tape->arena, &spec->window, spec->groups, &value, &x->shape);
+    conv->tail = tail_new(tape, tail, &value);
+    Tensor *y = conv->tail->out;
+    tape_record(tape, &conv_op, y, 4, (Tensor *[]){x, w, b, conv->tail->tail.addend}, conv);
+
+    ArenaMark mark = arena_mark(tape->arena);
+    Pass pass = {.map = conv->map, .tail = conv->tail, .x = x};
+    pass.down = conv_pass_new(tape->arena, sweep_down(tape->arena, &pass.map->sides),
+                              pass.map->groups, w->data, b ? b->data : NULL);
+    if (pass.tail->tail.pool) make_planes(tape->arena, &pass, PANEL_MOST);
+    parallel_for(chunk_count(pass.map->batch), forward_chunk, &pass);
+    arena_rewind(tape->arena, mark);
+    return y;
 }
 
 Tensor *op_conv(Tape *tape, Tensor *x, Tensor *w, Tensor *b, const ConvSpec *spec) {
-    check_shapes(x, w, b, spec);
-    Tensor *y = tape_tensor(tape, window_shape(&spec->window, &x->shape, w->shape.dim[0]));
-    const ConvMap *map =
-        conv_map_new(tape->arena, &spec->window, spec->groups, &y->shape, &x->shape);
-    tape_record(tape, &conv_op, y, 3, (Tensor *[]){x, w, b}, (void *)map);
+    return op_conv_tail(tape, x, w, b, spec, NULL);
+}
 
-    ArenaMark mark = arena_mark(tape->arena);
-    Pass pass = {.map = map, .x = x, .y = y};
-    pass.down = conv_pass_new(tape->arena, sweep_down(tape->arena, &map->sides), map->groups,
-                              w->data, b ? b->data : NULL);
-    parallel_for(chunk_count(map->batch), forward_chunk, &pass);
-    arena_rewind(tape->arena, mark);
-    return y;
+/* d loss / d value of one sample and group, [R,P]. */
+static const float *group_gradient(const Pass *pass, size_t s, int worker) {
+    const TailWork *tail = pass->tail;
+    size_t rows = (size_t)pass->map->sides.rows, first = s * rows;
+    if (tail_empty(&tail->tail)) return tail->out->grad + s * pass->map->coarse;
+    float *planes = pass->planes + (size_t)worker * pass->worker_planes;
+    for (size_t r = 0; r < rows; r++) {
+        float *plane = planes + r * tail->plane;
+        const float *g = tail_gradient(tail, first + r, plane);
+        if (g != plane) memcpy(plane, g, sizeof *g * tail->plane);
+        tail_addend_gradient(tail, first + r, plane, pass->fresh >> ADDEND & 1);
+    }
+    return planes;
 }
 
 /* With g[O,P] = d loss / d y of one sample and group:
@@ -72,7 +130,7 @@ Tensor *op_conv(Tape *tape, Tensor *x, Tensor *w, Tensor *b, const ConvSpec *spe
  * dw and db also sum over samples: here over those of a chunk, in partials_sum over the chunks. */
 static void backward_group(const Pass *pass, float *partial, size_t s, int group, int worker) {
     const ConvMap *map = pass->map;
-    const float *g = pass->y->grad + s * map->coarse;
+    const float *g = group_gradient(pass, s, worker);
     if (pass->weights) {
         const float *x = conv_pass_frame(&pass->down, pass->x->data + s * map->fine, worker);
         float *db = partial + pass->weights * (size_t)map->groups + group * map->sides.rows;
@@ -80,7 +138,7 @@ static void backward_group(const Pass *pass, float *partial, size_t s, int group
     }
     if (pass->x->needs_grad)
         conv_pass_run(&pass->up, group, conv_pass_frame(&pass->up, g, worker),
-                      pass->x->grad + s * map->fine, true, worker);
+                      pass->x->grad + s * map->fine, !(pass->fresh & 1), worker);
 }
 
 static void backward_chunk(void *context, int i, int worker) {
@@ -103,11 +161,13 @@ static void add_sums(const Pass *pass, Tensor *w, Tensor *b) {
 }
 
 static void conv_backward(const Entry *entry) {
-    const ConvMap *map = entry->saved;
+    const Conv *conv = entry->saved;
+    const ConvMap *map = conv->map;
     Tensor *w = entry->in[1], *b = entry->in[2];
     Arena *arena = entry->tape->arena;
     ArenaMark mark = arena_mark(arena);
-    Pass pass = {.map = map, .x = entry->in[0], .y = entry->out};
+    Pass pass = {.map = map, .tail = conv->tail, .x = entry->in[0], .fresh = entry->fresh};
+    if (!tail_empty(&conv->tail->tail)) make_planes(arena, &pass, map->sides.rows);
     if (pass.x->needs_grad)
         pass.up = conv_pass_new(arena, sweep_up(arena, &map->sides), map->groups, w->data, NULL);
     bool sums = w->needs_grad || (b && b->needs_grad);
@@ -159,6 +219,7 @@ static Tensor *conv_forward(Tape *tape, const Sample *sample) {
 const Op conv_op = {
     .name = "conv",
     .backward = conv_backward,
+    .fills = 1 | 1 << ADDEND,
     .samples = sizeof trials / sizeof *trials,
     .sample = conv_sample,
     .forward = conv_forward,
