@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "autograd/kernels/parallel.h"
+#include "autograd/kernels/vector.h"
 
 const ConvMap *conv_map_new(Arena *arena, const Window *window, int groups, const Shape *coarse,
                             const Shape *fine) {
@@ -178,7 +179,7 @@ size_t conv_pass_gradient(const ConvPass *pass) {
                     (size_t)panels_width(pass->sweep->out_channels));
 }
 
-static void add_rows(int rows, int width, const float *restrict x, float *restrict sum) {
+VECTOR static void add_rows(int rows, int width, const float *restrict x, float *restrict sum) {
     for (int r = 0; r < rows; r++, x += width)
         for (int j = 0; j < width; j++) sum[j] += x[j];
 }
@@ -222,20 +223,4 @@ void conv_pass_unpack(const ConvPass *pass, const float *sums, float *dw) {
             for (int j = 0; j < channels; j++)
                 dw[class->weight[t] + (size_t)(c + j) * sweep->weight_step] += sums[j];
     }
-}
-
-/* A plain loop is one chain of additions, each waiting for the last; LANES chains overlap. */
-static float sum(const float *x, size_t count) {
-    enum { LANES = 16 };
-    float lane[LANES] = {0}, total = 0;
-    size_t i = 0;
-    for (; i + LANES <= count; i += LANES)
-        for (size_t j = 0; j < LANES; j++) lane[j] += x[i + j];
-    for (size_t j = 0; j < LANES; j++) total += lane[j];
-    for (; i < count; i++) total += x[i];
-    return total;
-}
-
-void conv_bias_gradient(const float *g, int channels, size_t plane, float *db) {
-    for (int c = 0; c < channels; c++) db[c] += sum(g + (size_t)c * plane, plane);
 }

@@ -60,6 +60,3 @@ void conv_pass_weight(const ConvPass *pass, const float *frame, const float *coa
                       float *db, int worker);
 /* Adds one group's sums to dw[R,K]. */
 void conv_pass_unpack(const ConvPass *pass, const float *sums, float *dw);
-
-/* db[c] += sum over p of g[c,p]. */
-void conv_bias_gradient(const float *g, int channels, size_t plane, float *db);

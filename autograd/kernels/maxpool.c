@@ -33,33 +33,32 @@ static void pool_place(const Patches *patches, const Place *at, const float *x, 
 
 /* --- the usual window: 2 x 2, stride 2, every place on the input --- */
 
-enum { RUN = 8 }; /* results at once; the last run of a row overlaps the one before it */
+enum { LONG = 8, SHORT = 4 }; /* results of a run; the last of a row overlaps the one before it */
 
 static bool is_usual(const Patches *p) {
     const Window *w = p->window;
     for (int d = 1; d < SPATIAL; d++)
         if (w->kernel[d] != 2 || w->stride[d] != 2 || w->padding[d] || w->dilation[d] != 1)
             return false;
-    return w->kernel[0] == 1 && w->stride[0] == 1 && w->padding[0] == 0 && p->out[2] >= RUN;
-}
-
-static inline int run_begin(int i, int width) {
-    return i + RUN < width ? i : width - RUN;
+    return p->in[0] == 1 && w->kernel[0] == 1 && w->padding[0] == 0 && p->out[2] >= SHORT;
 }
 
 static inline bool wins(float value, float best) {
     return (value > best) | (value != value);
 }
 
-VECTOR static void pool_usual(int rows, int width, int pitch, const float *restrict x,
-                              float *restrict y, int32_t *restrict winner) {
+/* `run` is a constant at every call. */
+static inline __attribute__((always_inline)) void pool_runs(int run, int rows, int width, int pitch,
+                                                            const float *restrict x,
+                                                            float *restrict y,
+                                                            int32_t *restrict winner) {
     for (int h = 0; h < rows; h++)
-        for (int i = 0; i < width; i += RUN) {
-            int begin = run_begin(i, width), to = h * width + begin;
+        for (int i = 0; i < width; i += run) {
+            int begin = i + run < width ? i : width - run, to = h * width + begin;
             int first = 2 * h * pitch + 2 * begin;
             const float *top = x + first, *bottom = top + pitch;
 #pragma GCC unroll 1 /* a loop of vectors, not straight code */
-            for (int k = 0; k < RUN; k++) {
+            for (int k = 0; k < run; k++) {
                 float best = top[2 * k];
                 int32_t at = first + 2 * k;
                 bool win = wins(top[2 * k + 1], best);
@@ -75,17 +74,21 @@ VECTOR static void pool_usual(int rows, int width, int pitch, const float *restr
         }
 }
 
+VECTOR static void pool_long(int rows, int width, int pitch, const float *x, float *y,
+                             int32_t *winner) {
+    pool_runs(LONG, rows, width, pitch, x, y, winner);
+}
+VECTOR static void pool_short(int rows, int width, int pitch, const float *x, float *y,
+                              int32_t *winner) {
+    pool_runs(SHORT, rows, width, pitch, x, y, winner);
+}
+
 /* --- */
 
 void maxpool_plane(const Patches *patches, const float *x, float *y, int32_t *winner) {
-    const int *out = patches->out;
     if (is_usual(patches)) {
-        for (int d = 0; d < out[0]; d++) {
-            int plane = patches->in[1] * patches->in[2], results = out[1] * out[2];
-            pool_usual(out[1], out[2], patches->in[2], x + d * plane, y + d * results,
-                       winner + d * results);
-            for (int j = 0; d > 0 && j < results; j++) winner[d * results + j] += d * plane;
-        }
+        int rows = patches->out[1], width = patches->out[2];
+        (width < LONG ? pool_short : pool_long)(rows, width, patches->in[2], x, y, winner);
         return;
     }
     for (int j = 0; j < patches_columns(patches); j++) {

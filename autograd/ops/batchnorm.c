@@ -10,6 +10,7 @@
 
 #include "autograd/error.h"
 #include "autograd/kernels/parallel.h"
+#include "autograd/kernels/sums.h"
 #include "autograd/kernels/vector.h"
 #include "autograd/op.h"
 #include "autograd/ops.h"
@@ -30,38 +31,6 @@ typedef struct Forward {
     float *planes; /* [workers][P] */
 } Forward;
 
-/* Independent sums: what lets the compiler use vectors without reordering. They are added by
- * halves: one after another, each would wait for the last. */
-enum { LANES = 16 };
-
-static inline double lanes_sum(const float lane[LANES]) {
-    double sum[LANES];
-    for (int k = 0; k < LANES; k++) sum[k] = (double)lane[k];
-    for (int half = LANES / 2; half > 0; half /= 2)
-        for (int k = 0; k < half; k++) sum[k] += sum[k + half];
-    return sum[0];
-}
-
-/* sum of x[i] */
-VECTOR static double row_sum(const float *x, int n) {
-    float lane[LANES] = {0};
-    int i = 0;
-    for (; i + LANES <= n; i += LANES)
-        for (int k = 0; k < LANES; k++) lane[k] += x[i + k];
-    for (int k = 0; i + k < n; k++) lane[k] += x[i + k];
-    return lanes_sum(lane);
-}
-
-/* sum of (a[i] - a_mean) (x[i] - mean) */
-VECTOR static double row_dot(const float *a, float a_mean, const float *x, float mean, int n) {
-    float lane[LANES] = {0};
-    int i = 0;
-    for (; i + LANES <= n; i += LANES)
-        for (int k = 0; k < LANES; k++) lane[k] += (a[i + k] - a_mean) * (x[i + k] - mean);
-    for (int k = 0; i + k < n; k++) lane[k] += (a[i + k] - a_mean) * (x[i + k] - mean);
-    return lanes_sum(lane);
-}
-
 enum { ADDEND = 3 }; /* the tail's, among the inputs */
 
 /* Where row n of channel c begins. */
@@ -73,11 +42,11 @@ static size_t row_begin(const BatchNorm *b, int n, int c) {
 static void batch_statistics(const BatchNorm *b, const float *x, const BatchNormSpec *spec, int c,
                              float *mean, float *var) {
     double count = (double)b->batch * b->row, sum = 0, squares = 0;
-    for (int n = 0; n < b->batch; n++) sum += row_sum(x + row_begin(b, n, c), b->row);
+    for (int n = 0; n < b->batch; n++) sum += row_sum(x + row_begin(b, n, c), (size_t)b->row);
     *mean = (float)(sum / count);
     for (int n = 0; n < b->batch; n++) {
         const float *row = x + row_begin(b, n, c);
-        squares += row_dot(row, *mean, row, *mean, b->row);
+        squares += row_dot(row, *mean, row, *mean, (size_t)b->row);
     }
     *var = (float)(squares / count);
     /* the running statistics; a single element has no unbiased variance */
@@ -148,10 +117,9 @@ typedef struct Backward {
     float *planes; /* [workers][P] */
 } Backward;
 
-/* dx = or += scale (dy - shift - slope (x - mean)) */
-VECTOR static void row_gradient(const float *restrict x, const float *restrict dy, int count,
-                                float mean, float scale, float shift, float slope, bool store,
-                                float *restrict dx) {
+/* dx = or += scale (dy - shift - slope (x - mean)); dx may be dy. */
+VECTOR static void row_gradient(const float *x, const float *dy, int count, float mean, float scale,
+                                float shift, float slope, bool store, float *dx) {
     if (store)
         for (int i = 0; i < count; i++) dx[i] = scale * (dy[i] - shift - slope * (x[i] - mean));
     else
@@ -168,15 +136,17 @@ static void backward_channel(void *context, int c, int worker) {
     const Entry *entry = back->entry;
     const BatchNorm *b = entry->saved;
     Tensor *x = entry->in[0], *gamma = entry->in[1], *beta = entry->in[2];
+    bool fresh = entry->fresh & 1;
+    bool keep = fresh && b->tail->tail.pool; /* dy, in the place of dx, from one loop to the next */
     float *plane = back->planes + (size_t)worker * (size_t)b->row;
     float mean = b->mean[c], r = b->r[c];
     double sum = 0, dot = 0; /* of dy; of dy (x - mean) */
     for (int n = 0; n < b->batch; n++) {
         size_t row = row_begin(b, n, c), index = (size_t)n * (size_t)b->channels + (size_t)c;
-        const float *dy = tail_gradient(b->tail, index, plane);
+        const float *dy = tail_gradient(b->tail, index, keep ? x->grad + row : plane);
         tail_addend_gradient(b->tail, index, dy, entry->fresh >> ADDEND & 1);
-        sum += row_sum(dy, b->row);
-        dot += row_dot(dy, 0, x->data + row, mean, b->row);
+        sum += row_sum(dy, (size_t)b->row);
+        dot += row_dot(dy, 0, x->data + row, mean, (size_t)b->row);
     }
     if (gamma->needs_grad) gamma->grad[c] += (float)(dot * (double)r);
     if (beta->needs_grad) beta->grad[c] += (float)sum;
@@ -187,8 +157,9 @@ static void backward_channel(void *context, int c, int worker) {
     float slope = b->training ? (float)(dot * (double)r * (double)r / count) : 0;
     for (int n = 0; n < b->batch; n++) {
         size_t row = row_begin(b, n, c), index = (size_t)n * (size_t)b->channels + (size_t)c;
-        row_gradient(x->data + row, tail_gradient(b->tail, index, plane), b->row, mean, scale,
-                     shift, slope, entry->fresh & 1, x->grad + row);
+        float *dx = x->grad + row;
+        const float *dy = keep ? dx : tail_gradient(b->tail, index, plane);
+        row_gradient(x->data + row, dy, b->row, mean, scale, shift, slope, fresh, dx);
     }
 }
 

@@ -118,7 +118,7 @@ static const float *group_gradient(const Pass *pass, size_t s, int worker) {
         float *plane = planes + r * tail->plane;
         const float *g = tail_gradient(tail, first + r, plane);
         if (g != plane) memcpy(plane, g, sizeof *g * tail->plane);
-        tail_addend_gradient(tail, first + r, plane, pass->fresh >> ADDEND & 1);
+        tail_addend_gradient(tail, first + r, g, pass->fresh >> ADDEND & 1);
     }
     return planes;
 }

@@ -10,6 +10,7 @@
 #include "autograd/kernels/conv_map.h"
 #include "autograd/kernels/parallel.h"
 #include "autograd/kernels/partials.h"
+#include "autograd/kernels/sums.h"
 #include "autograd/op.h"
 #include "autograd/ops.h"
 
@@ -101,9 +102,10 @@ static void backward_group(const Pass *pass, float *partial, size_t s, int group
     const ConvMap *map = pass->map;
     int outputs = map->sides.channels;
     const float *g = pass->y->grad + s * map->fine;
-    if (pass->bias)
-        conv_bias_gradient(g, outputs, map->fine / (size_t)outputs,
-                           partial + pass->weights * (size_t)map->groups + group * outputs);
+    size_t plane = map->fine / (size_t)outputs;
+    float *db = partial + pass->weights * (size_t)map->groups + group * outputs;
+    for (int o = 0; pass->bias && o < outputs; o++)
+        db[o] += (float)row_sum(g + (size_t)o * plane, plane);
     if (!pass->weights && !pass->x->needs_grad) return;
     const float *frame = conv_pass_frame(&pass->down, g, worker);
     if (pass->weights)
