@@ -3,9 +3,11 @@
  * range and 0 where it was clamped: dL/dx = dL/dy * mask. */
 #include "quant/fakequant.h"
 
+#include <math.h>
 #include <string.h>
 
 #include "autograd/kernels/elementwise.h"
+#include "autograd/kernels/vector.h"
 
 const char *const ste_names[] = {"code", "range", "none", NULL};
 
@@ -23,14 +25,22 @@ bool ste_find(const char *name, Ste *ste) {
     return false;
 }
 
-static void backward(const Entry *entry) {
+VECTOR static void pass_elements(const void *context, size_t begin, size_t end) {
+    const Entry *entry = context;
     const float *dy = entry->out->grad;
     float *dx = entry->in[0]->grad;
     const uint8_t *mask = entry->saved;
-    for (size_t i = 0; i < entry->out->count; i++) dx[i] += mask[i] ? dy[i] : 0;
+    if (entry->fresh)
+        for (size_t i = begin; i < end; i++) dx[i] = mask[i] ? dy[i] : 0;
+    else
+        for (size_t i = begin; i < end; i++) dx[i] += mask[i] ? dy[i] : 0;
 }
 
-static const Op fakequant_op = {.name = "fakequant", .backward = backward};
+static void backward(const Entry *entry) {
+    elementwise(entry->out->count, pass_elements, entry);
+}
+
+static const Op fakequant_op = {.name = "fakequant", .backward = backward, .fills = 1};
 
 /* One channel's run of elements, and the bounds that decide the mask. */
 typedef struct Span {
@@ -38,27 +48,39 @@ typedef struct Span {
     float *y;
     uint8_t *mask; /* NULL: no gradient is wanted */
     float scale, zero, qmin, qmax;
-    Ste ste;
+    bool by_code;      /* the bounds hold for codes; else for values */
+    float least, most; /* the mask is 1 within */
 } Span;
 
-static void fake_elements(const void *context, size_t begin, size_t end) {
-    const Span *r = context;
-    float scale = r->scale, zero = r->zero, qmin = r->qmin, qmax = r->qmax;
+static void set_bounds(Span *r, Ste ste) {
+    float lo = r->scale * (r->qmin - r->zero), hi = r->scale * (r->qmax - r->zero);
+    r->by_code = ste == STE_CODE;
+    r->least = r->by_code ? r->qmin : lo;
+    r->most = r->by_code ? r->qmax : ste == STE_CLIP ? nextafterf(hi, -INFINITY) : hi;
+}
+
+/* A copy of the span: stores below cannot change it. NaN must reach the loss, where training
+ * stops. */
+VECTOR static void fake_elements(const void *context, size_t begin, size_t end) {
+    const Span r = *(const Span *)context;
     for (size_t i = begin; i < end; i++) {
-        float x = r->x[i], code = code_unclamped(x, scale, zero);
-        float y = scale * (clamp_float(code, qmin, qmax) - zero);
-        r->y[i] = x == x ? y : x; /* NaN must reach the loss, where training stops */
+        float x = r.x[i], code = code_unclamped(x, r.scale, r.zero);
+        float y = r.scale * (clamp_float(code, r.qmin, r.qmax) - r.zero);
+        r.y[i] = x == x ? y : x;
     }
-    if (!r->mask) return;
-    if (r->ste == STE_NONE) {
-        memset(r->mask + begin, 1, end - begin);
-        return;
-    }
-    float lo = scale * (qmin - zero), hi = scale * (qmax - zero);
+}
+
+VECTOR static void fake_and_mask(const void *context, size_t begin, size_t end) {
+    const Span r = *(const Span *)context;
+    const float *restrict in = r.x;
+    float *restrict out = r.y;
+    uint8_t *restrict mask = r.mask;
     for (size_t i = begin; i < end; i++) {
-        float x = r->x[i], code = code_unclamped(x, scale, zero);
-        bool inside = r->ste == STE_CODE ? code >= qmin && code <= qmax : x >= lo && x <= hi;
-        r->mask[i] = inside && !(r->ste == STE_CLIP && x == hi);
+        float x = in[i], code = code_unclamped(x, r.scale, r.zero);
+        float y = r.scale * (clamp_float(code, r.qmin, r.qmax) - r.zero);
+        float v = r.by_code ? code : x;
+        out[i] = x == x ? y : x;
+        mask[i] = (v >= r.least) & (v <= r.most);
     }
 }
 
@@ -76,10 +98,11 @@ static Tensor *fake(Tape *tape, const Tensor *x, const QParams *q, Ste ste, uint
                     .scale = q->scale[c],
                     .zero = (float)q->zero_point[c],
                     .qmin = (float)q->qmin,
-                    .qmax = (float)q->qmax,
-                    .ste = ste};
-        elementwise(inner, fake_elements, &run);
+                    .qmax = (float)q->qmax};
+        set_bounds(&run, ste);
+        elementwise(inner, mask ? fake_and_mask : fake_elements, &run);
     }
+    if (mask && ste == STE_NONE) memset(mask, 1, x->count);
     return y;
 }
 
@@ -118,7 +141,7 @@ static inline float slope_at(const Slope *s, size_t i) {
     return s->dy[i] * (s->mask[i] ? inside : steps);
 }
 
-static void slope_elements(const void *context, size_t begin, size_t end) {
+VECTOR static void slope_elements(const void *context, size_t begin, size_t end) {
     const Slope s = *(const Slope *)context; /* a copy: stores below cannot change it */
     float lane[LANES] = {0};
     size_t i = begin;

@@ -2,7 +2,7 @@
 
 #include <math.h>
 
-#include "autograd/tensor.h"
+#include "autograd/kernels/extremes.h"
 
 Histogram *histogram_new(Arena *arena) {
     Histogram *histogram = arena_zeros(arena, sizeof *histogram);
@@ -39,12 +39,9 @@ static void histogram_add(Histogram *h, const float *x, size_t count, float larg
 }
 
 bool observer_update(Observer *observer, const float *x, size_t count) {
-    if (!floats_finite(x, count)) return false;
-    float lo = x[0], hi = x[0];
-    for (size_t i = 1; i < count; i++) {
-        lo = x[i] < lo ? x[i] : lo;
-        hi = x[i] > hi ? x[i] : hi;
-    }
+    Extremes batch = extremes_of(x, count);
+    if (!batch.finite) return false;
+    float lo = batch.lo, hi = batch.hi;
     bool first = observer->batches++ == 0;
     if (first || lo < observer->min) observer->min = lo;
     if (first || hi > observer->max) observer->max = hi;
