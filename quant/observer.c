@@ -38,16 +38,20 @@ static void histogram_add(Histogram *h, const float *x, size_t count, float larg
     }
 }
 
-bool observer_update(Observer *observer, const float *x, size_t count) {
-    Extremes batch = extremes_of(x, count);
-    if (!batch.finite) return false;
-    float lo = batch.lo, hi = batch.hi;
+void observer_extremes(Observer *observer, float lo, float hi) {
     bool first = observer->batches++ == 0;
     if (first || lo < observer->min) observer->min = lo;
     if (first || hi > observer->max) observer->max = hi;
     float rate = first ? 1.0f : 0.01f;
     observer->average_min += rate * (lo - observer->average_min);
     observer->average_max += rate * (hi - observer->average_max);
-    if (observer->histogram) histogram_add(observer->histogram, x, count, fmaxf(-lo, hi));
+}
+
+bool observer_update(Observer *observer, const float *x, size_t count) {
+    Extremes batch = extremes_of(x, count);
+    if (!batch.finite) return false;
+    observer_extremes(observer, batch.lo, batch.hi);
+    if (observer->histogram)
+        histogram_add(observer->histogram, x, count, fmaxf(-batch.lo, batch.hi));
     return true;
 }
