@@ -166,6 +166,7 @@ static int collect_tail(const Graph *graph, const Run *run, int i, Tensor *const
 
 Tensor *graph_forward(const Graph *graph, const Run *run, Tensor *x, Tensor *value[]) {
     Tensor *local[GRAPH_MAX_NODES];
+    bool join = !value;
     if (!value) value = local;
     for (int i = 0; i < graph->nodes; i++) value[i] = NULL;
     for (int i = 0; i < graph->nodes; i++) {
@@ -173,7 +174,7 @@ Tensor *graph_forward(const Graph *graph, const Run *run, Tensor *x, Tensor *val
         if (value[i]) continue;             /* in a tail */
         Tensor *in[LAYER_MAX_INPUTS] = {x}; /* the input node, which has no inputs, reads x */
         gather_inputs(node, value, in);
-        if (!is_float(node) || !node->layer->forward_tail) {
+        if (!join || !is_float(node) || !node->layer->forward_tail) {
             value[i] = node->forward(run, node, in);
             continue;
         }
