@@ -7,6 +7,10 @@
 
 #define FORMAT    "1"
 #define OPTIMIZER "optimizer."
+#define DYNAMIC   "stair.dynamic"
+
+/* The word of DYNAMIC: how many scales a matrix has. */
+static const char *const grids[] = {[false] = "per-tensor", [true] = "per-channel"};
 
 /* --- saving --- */
 
@@ -27,13 +31,30 @@ static char *json_text(json_t *json, Arena *arena) {
     return text;
 }
 
-static json_t *input_to_json(const Model *model) {
+char *model_input_text(const Model *model, Arena *arena) {
     json_t *mean = json_array(), *std = json_array();
     for (int c = 0; c < model->pixels.channels; c++) {
         json_array_append_new(mean, json_real((double)model->pixels.mean[c]));
         json_array_append_new(std, json_real((double)model->pixels.std[c]));
     }
-    return json_pack("{s:o, s:o}", "mean", mean, "std", std);
+    return json_text(json_pack("{s:o, s:o}", "mean", mean, "std", std), arena);
+}
+
+/* {"conv1.weight": {"bits": 4, "shape": [40, 1, 3, 3]}}: what the packed arrays hold; NULL: none
+ * is packed. */
+static json_t *packed_to_json(const Slots *slots) {
+    json_t *packed = NULL;
+    for (int i = 0; i < slots->count; i++) {
+        const Slot *s = &slots->slot[i];
+        if (!s->bits) continue;
+        json_t *shape = json_array();
+        for (int d = 0; d < s->codes.rank; d++)
+            json_array_append_new(shape, json_integer(s->codes.dim[d]));
+        if (!packed) packed = json_object();
+        json_object_set_new(packed, s->name,
+                            json_pack("{s:i, s:o}", "bits", s->bits, "shape", shape));
+    }
+    return packed;
 }
 
 bool model_save(const Model *model, const char *path, int count, const ModelArray array[],
@@ -49,18 +70,21 @@ bool model_save(const Model *model, const char *path, int count, const ModelArra
         tensor[slots->count + i] =
             safe_tensor(array[i].name, DTYPE_F32, &array[i].shape, array[i].data);
 
-    SafeMeta meta[8] = {
+    SafeMeta meta[9] = {
         {"format", "pt"},
         {"stair.format", FORMAT},
         {"stair.stage", stage_name(model->stage)},
         {"stair.name", model->graph->name},
         {"stair.net", graph_text(model->graph, arena)},
-        {"stair.input", json_text(input_to_json(model), arena)},
+        {MODEL_INPUT, model_input_text(model, arena)},
     };
     int metas = 6;
     if (model->quant)
         meta[metas++] = (SafeMeta){"stair.quant",
                                    json_text(quant_config_to_json(&model->quant->config), arena)};
+    if (model->dynamic) meta[metas++] = (SafeMeta){DYNAMIC, grids[model->dynamic->per_channel]};
+    json_t *packed = packed_to_json(slots);
+    if (packed) meta[metas++] = (SafeMeta){"stair.packed", json_text(packed, arena)};
     if (model->training && model->stage != STAGE_FROZEN)
         meta[metas++] =
             (SafeMeta){"stair.training", json_text(json_incref(model->training), arena)};
@@ -107,9 +131,10 @@ static void compare_slot(Faults *faults, const SafeFile *file, const Slot *slot)
     Shape shape = {.rank = tensor->rank};
     for (int i = 0; i < tensor->rank; i++) shape.dim[i] = (int)tensor->dim[i];
     if (tensor->dtype != slot->dtype || !same_shape(tensor, &slot->shape))
-        add_fault(faults, arena_text(faults->arena, "%s is %s %s, expected %s %s", slot->name,
+        add_fault(faults, arena_text(faults->arena, "%s is %s %s, expected %s %s%s", slot->name,
                                      dtype_name(tensor->dtype), shape_text(&shape, have),
-                                     dtype_name(slot->dtype), want));
+                                     dtype_name(slot->dtype), want,
+                                     slot->bits ? " (packed: freeze the net again)" : ""));
 }
 
 static bool is_slot(const Slots *slots, const char *name) {
@@ -131,6 +156,18 @@ static bool compare_file(const SafeFile *file, const Slots *slots, const char *p
                      faults.text);
 }
 
+/* The metadata says of packed arrays what the net says. */
+static bool compare_packed(const SafeFile *file, const Slots *slots, const char *path,
+                           Error *error) {
+    const char *text = safetensors_meta(file, "stair.packed");
+    json_t *want = packed_to_json(slots), *have = text ? json_loads(text, 0, NULL) : NULL;
+    bool same = want ? json_equal(want, have) : !text;
+    json_decref(want);
+    json_decref(have);
+    return same || error_set(error, ERROR_INPUT,
+                             "%s: stair.packed does not say what the net has for weights", path);
+}
+
 static bool fill_slots(const SafeFile *file, const Slots *slots, const char *path, Error *error) {
     for (int i = 0; i < slots->count; i++) {
         const Slot *slot = &slots->slot[i];
@@ -149,11 +186,9 @@ static bool fill_slots(const SafeFile *file, const Slots *slots, const char *pat
 
 /* What the flat arrays cannot say of themselves: counters in memory, ranges and zero points. */
 static bool settle(const Model *model, const Slots *slots, const char *path, Error *error) {
-    for (int i = 0, s = 0; model->stage != STAGE_FROZEN && i < model->graph->nodes; i++)
-        for (int p = 0; p < model->graph->node[i].params; p++, s++)
-            if (model->graph->node[i].param[p].counter)
-                model->graph->node[i].param[p].tensor->data[0] =
-                    (float)*(const int64_t *)slots->slot[s].data;
+    for (int i = 0; i < slots->count; i++)
+        if (slots->slot[i].counter)
+            *slots->slot[i].counter = (float)*(const int64_t *)slots->slot[i].data;
     for (int i = 0; model->quant && i < model->quant->quantizers; i++) {
         Quantizer *quantizer = model->quant->quantizer[i];
         const QParams *q = &quantizer->q;
@@ -214,9 +249,8 @@ static bool pixels_finite(const Normalization *pixels, int c) {
            isfinite(normalize_byte(255, pixels->mean[c], pixels->std[c]));
 }
 
-static bool read_input(Model *model, const SafeFile *file, const char *path, Error *error) {
-    const char *text = metadata(file, "stair.input", path, error);
-    json_t *json = text ? parse_json(text, "stair.input", path, error) : NULL;
+bool model_input_parse(Model *model, const char *text, const char *path, Error *error) {
+    json_t *json = parse_json(text, MODEL_INPUT, path, error);
     if (!json) return false;
     const json_t *mean = json_object_get(json, "mean"), *std = json_object_get(json, "std");
     bool ok = json_array_size(mean) == (size_t)model->pixels.channels &&
@@ -227,7 +261,7 @@ static bool read_input(Model *model, const SafeFile *file, const char *path, Err
              model->pixels.std[c] > 0 && pixels_finite(&model->pixels, c);
     json_decref(json);
     return ok || error_set(error, ERROR_INPUT,
-                           "%s: stair.input: expected mean and std > 0 of %d channels", path,
+                           "%s: " MODEL_INPUT ": expected mean and std > 0 of %d channels", path,
                            model->pixels.channels);
 }
 
@@ -260,21 +294,50 @@ static bool read_quant(Model *model, const SafeFile *file, Stage stage, const ch
     return true;
 }
 
+static bool read_dynamic(Model *model, const char *word, const char *path, Error *error) {
+    bool per_channel = strcmp(word, grids[true]) == 0;
+    if (!per_channel && strcmp(word, grids[false]) != 0)
+        return error_set(error, ERROR_INPUT, "%s: " DYNAMIC ": '%.40s', expected %s or %s", path,
+                         word, grids[true], grids[false]);
+    Error reason = {0};
+    model->dynamic = dynamic_new(model->graph, per_channel, &reason);
+    model->stage = STAGE_FROZEN;
+    return model->dynamic || error_set(error, ERROR_INPUT, "%s: %.500s", path, reason.message);
+}
+
+/* Room for what the stage adds to the net. */
+static bool read_quantization(Model *model, const SafeFile *file, Stage stage, const char *path,
+                              Error *error) {
+    const char *word = safetensors_meta(file, DYNAMIC);
+    if (stage == STAGE_FLOAT) return true;
+    return stage == STAGE_FROZEN && word ? read_dynamic(model, word, path, error)
+                                         : read_quant(model, file, stage, path, error);
+}
+
+/* What remains to be made, and proven, of a frozen net's integers. */
+static bool complete(Model *model, Error *error) {
+    if (!model->dynamic) return quant_complete(model->quant, error);
+    if (!dynamic_complete(model->dynamic, error)) return false;
+    dynamic_integers(model->dynamic);
+    return true;
+}
+
 static bool read_model(Model *model, const SafeFile *file, Stage stage, const char *path,
                        Error *error) {
-    if (!read_input(model, file, path, error)) return false;
-    if (stage != STAGE_FLOAT && !read_quant(model, file, stage, path, error)) return false;
+    const char *input = metadata(file, MODEL_INPUT, path, error);
+    if (!input || !model_input_parse(model, input, path, error)) return false;
+    if (!read_quantization(model, file, stage, path, error)) return false;
     const char *training = safetensors_meta(file, "stair.training");
     if (training && !(model->training = parse_json(training, "stair.training", path, error)))
         return false;
     if (training && !json_is_object(model->training))
         return error_set(error, ERROR_INPUT, "%s: stair.training: expected an object", path);
     const Slots *slots = model_arrays(model, model->arena);
-    if (!compare_file(file, slots, path, error) || !fill_slots(file, slots, path, error) ||
-        !settle(model, slots, path, error))
+    if (!compare_file(file, slots, path, error) || !compare_packed(file, slots, path, error) ||
+        !fill_slots(file, slots, path, error) || !settle(model, slots, path, error))
         return false;
     Error reason = {0};
-    if (stage == STAGE_FROZEN && !quant_complete(model->quant, &reason))
+    if (stage == STAGE_FROZEN && !complete(model, &reason))
         return error_set(error, ERROR_INPUT, "%s: %.500s", path, reason.message);
     model->file = file;
     return true;

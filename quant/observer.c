@@ -6,8 +6,7 @@
 
 Histogram *histogram_new(Arena *arena) {
     Histogram *histogram = arena_zeros(arena, sizeof *histogram);
-    histogram->width =
-        0x1p-100f; /* doubling reaches any value's size in a few hundred cheap steps */
+    histogram->width = HISTOGRAM_LEAST;
     return histogram;
 }
 
@@ -27,8 +26,12 @@ static void histogram_double(Histogram *h) {
     h->width *= 2;
 }
 
-static void histogram_add(Histogram *h, const float *x, size_t count, float largest) {
-    while (largest >= h->width * HISTOGRAM_HALF) histogram_double(h);
+static void histogram_add(Histogram *h, bool empty, const float *x, size_t count, float largest) {
+    while (largest >= h->width * HISTOGRAM_HALF)
+        if (empty)
+            h->width *= 2;
+        else
+            histogram_double(h);
     float inverse = 1 / h->width; /* exact: a power of two */
     for (size_t i = 0; i < count; i++) {
         if (x[i] == 0)
@@ -48,10 +51,11 @@ void observer_extremes(Observer *observer, float lo, float hi) {
 }
 
 bool observer_update(Observer *observer, const float *x, size_t count) {
+    bool first = observer->batches == 0;
     Extremes batch = extremes_of(x, count);
     if (!batch.finite) return false;
     observer_extremes(observer, batch.lo, batch.hi);
     if (observer->histogram)
-        histogram_add(observer->histogram, x, count, fmaxf(-batch.lo, batch.hi));
+        histogram_add(observer->histogram, first, x, count, fmaxf(-batch.lo, batch.hi));
     return true;
 }

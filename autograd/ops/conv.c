@@ -175,7 +175,7 @@ static void conv_backward(const Entry *entry) {
         pass.down = conv_pass_new(arena, sweep_down(arena, &map->sides), map->groups, NULL, NULL);
         pass.weights = conv_pass_gradient(&pass.down);
         size_t size = size_mul(pass.weights, (size_t)map->groups) + (size_t)w->shape.dim[0];
-        pass.partials = partials_new(arena, size, map->batch);
+        pass.partials = partials_sized(arena, size, map->batch);
     }
     parallel_for(chunk_count(map->batch), backward_chunk, &pass);
     if (sums) add_sums(&pass, w, b);

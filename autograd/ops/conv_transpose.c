@@ -134,7 +134,7 @@ static void conv_transpose_backward(const Entry *entry) {
     pass.down = conv_pass_new(arena, sweep_down(arena, &map->sides), map->groups, w->data, NULL);
     pass.weights = w->needs_grad ? conv_pass_gradient(&pass.down) : 0;
     size_t size = size_mul(pass.weights, groups) + groups * (size_t)map->sides.channels;
-    pass.partials = partials_new(arena, size, map->batch);
+    pass.partials = partials_sized(arena, size, map->batch);
     parallel_for(chunk_count(map->batch), backward_chunk, &pass);
     const float *sums = partials_sum(&pass.partials);
     for (size_t g = 0; pass.weights && g < groups; g++)
