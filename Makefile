@@ -79,8 +79,11 @@ $(BUILD)/quant/export/c/runtime.inc: $(RUNTIME) Makefile
 $(BUILD)/quant/export/c/writer.o: $(BUILD)/quant/export/c/runtime.inc
 
 # one file per instruction set, chosen at run time: only these may use its instructions
-$(BUILD)/%_avx2.o: EXTRA := -mavx2
+$(BUILD)/%_avx2.o: EXTRA := -mavx2 -mfma
 $(BUILD)/%_vnni.o: EXTRA := -mavx2 -mavx512vl -mavx512vnni
+
+# rows of planes are short: a call of memcpy for each takes longer than copying
+$(BUILD)/autograd/kernels/conv_map.o: EXTRA := -fno-tree-loop-distribute-patterns
 
 $(BUILD)/tests/test_%: $(BUILD)/tests/test_%.o $(TEST_OBJ) $(BUILD)/libstair.a
 	@echo '  link $@'
@@ -124,8 +127,13 @@ demo: deps
 	@STAIR=$(BUILD)/stair train/demo.sh
 
 bench: deps
-	@$(SUBMAKE) $(BUILD)/stair
-	@STAIR=$(BUILD)/stair bench/run.sh
+	@$(SUBMAKE) $(BUILD)/stair $(BUILD)/bench/peaks
+	@STAIR=$(BUILD)/stair PEAKS=$(BUILD)/bench/peaks bench/run.sh
+
+# what the processor can do at most: AVX2 alone
+$(BUILD)/bench/peaks.o: EXTRA := -mavx2 -mfma
+$(BUILD)/bench/peaks: $(BUILD)/bench/peaks.o
+	@$(CC) $(LDFLAGS) $^ $(LDLIBS) -o $@
 
 deps:
 	@tests/deps.sh

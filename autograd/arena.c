@@ -5,10 +5,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include "autograd/error.h"
 
-enum { ALIGN = 64, FIRST_BLOCK = 1 << 16 };
+enum { ALIGN = 64, FIRST_BLOCK = 1 << 16, HUGE_PAGE = 1 << 21 };
 
 /* Blocks form a chain, newest first. `before` counts the bytes that older blocks hold. */
 typedef struct Block {
@@ -40,10 +41,20 @@ static char *block_data(Block *block) {
     return (char *)block + ALIGN;
 }
 
+/* Large blocks ask for large pages: a step walks through megabytes in strides, and looking up small
+ * pages would take its share. */
+static void *block_memory(size_t bytes) {
+    if (bytes < HUGE_PAGE) return aligned_alloc(ALIGN, bytes);
+    bytes = (bytes + HUGE_PAGE - 1) / HUGE_PAGE * HUGE_PAGE;
+    void *memory = aligned_alloc(HUGE_PAGE, bytes);
+    if (memory) madvise(memory, bytes, MADV_HUGEPAGE); /* a wish: nothing depends on it */
+    return memory;
+}
+
 static Block *block_new(Block *older, size_t size) {
     _Static_assert(sizeof(Block) <= ALIGN, "a block's header fits its first line");
     Block *block = NULL;
-    if (size <= SIZE_MAX - 2 * ALIGN) block = aligned_alloc(ALIGN, size + ALIGN);
+    if (size <= SIZE_MAX - 2 * HUGE_PAGE) block = block_memory(size + ALIGN);
     if (!block) {
         arena_exhausted(size);
         abort();

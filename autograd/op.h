@@ -20,6 +20,9 @@ struct Op {
     const char *name;
     /* Adds to in[i]->grad, for each input with needs_grad, what out->grad makes of it. */
     void (*backward)(const Entry *entry);
+    /* Bit k: where entry->fresh has it too, backward stores all of in[k]->grad, which holds nothing
+     * yet. Where it adds, new gradients begin as zeros. */
+    unsigned fills;
     /* Trials 0 .. samples-1: `sample` makes inputs (in `arena`, values from `rng`, away from kinks
      * by more than gradcheck's step) and `forward` runs the op on them. */
     int samples;

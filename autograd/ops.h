@@ -31,6 +31,27 @@ typedef struct RecurrentSpec {
 Tensor *op_recurrent(Tape *tape, Tensor *x, const Product *input, const Product *recur,
                      const RecurrentSpec *spec);
 
+/* Tail: what is done to the planes of a result as soon as they are made, while they lie in the
+ * first-level cache, instead of in ops of their own that would read and write them again:
+ *
+ *   v = scale (v - mean) + shift     a batchnorm in evaluation, by channel
+ *   v = v + addend                   the other branch of a residual block
+ *   v = max(v, 0)
+ *   v = max-pool of v
+ *
+ * in this order, each of them if wanted. The values are those of the ops one by one. */
+typedef struct Tail {
+    const float *mean, *scale, *shift; /* [C]; NULL: no batchnorm. Without gradient */
+    Tensor *addend;                    /* of the value's shape; NULL: none */
+    bool relu;
+    const Window *pool; /* NULL: none */
+} Tail;
+
+/* Nothing to do? */
+static inline bool tail_empty(const Tail *tail) {
+    return !tail->mean && !tail->addend && !tail->relu && !tail->pool;
+}
+
 typedef struct ConvSpec {
     Window window;
     int groups; /* divides C and O; depthwise when groups == C */
@@ -38,6 +59,9 @@ typedef struct ConvSpec {
 /* Cross-correlation, as PyTorch's convN d: x[N,C,(D,(H,))W], w[O,C/groups,kernel...], b[O] or NULL.
  */
 Tensor *op_conv(Tape *tape, Tensor *x, Tensor *w, Tensor *b, const ConvSpec *spec);
+/* The same, then the tail (NULL: none). */
+Tensor *op_conv_tail(Tape *tape, Tensor *x, Tensor *w, Tensor *b, const ConvSpec *spec,
+                     const Tail *tail);
 
 typedef struct ConvTransposeSpec {
     Window window;               /* of the convolution whose transpose this is */
@@ -61,6 +85,9 @@ typedef struct BatchNormSpec {
 /* y = gamma (x - mean) / sqrt(var + eps) + beta for each channel of x[N,C,...]; gamma[C], beta[C].
  */
 Tensor *op_batchnorm(Tape *tape, Tensor *x, Tensor *gamma, Tensor *beta, const BatchNormSpec *spec);
+/* The same, then the tail (NULL: none). */
+Tensor *op_batchnorm_tail(Tape *tape, Tensor *x, Tensor *gamma, Tensor *beta,
+                          const BatchNormSpec *spec, const Tail *tail);
 
 /* max(x, 0); the gradient at 0 is 0. */
 Tensor *op_relu(Tape *tape, Tensor *x);

@@ -55,15 +55,28 @@ bool tape_record(Tape *tape, const Op *op, Tensor *out, int inputs, Tensor *cons
     return true;
 }
 
+/* Gradients that are still missing: zeros, or memory that the op fills. */
+static void make_gradients(Tape *tape, Entry *entry) {
+    for (int k = 0; k < entry->inputs; k++) {
+        Tensor *in = entry->in[k];
+        if (!in || !in->needs_grad || in->grad) continue;
+        if (entry->op->fills >> k & 1) {
+            in->grad = arena_alloc(tape->arena, size_mul(in->count, sizeof(float)));
+            entry->fresh |= 1u << k;
+        } else {
+            tensor_grad(tape->arena, in);
+        }
+    }
+}
+
 void tape_backward(Tape *tape, Tensor *loss) {
     CHECK(loss->count == 1, "the loss has %zu elements", loss->count);
     CHECK(tape->recording, "the tape recorded nothing");
     tensor_grad(tape->arena, loss)[0] = 1.0f; /* d loss / d loss */
     for (int i = tape->count - 1; i >= 0; i--) {
-        const Entry *entry = &tape->entries[i];
+        Entry *entry = &tape->entries[i];
         if (!entry->out->grad) continue; /* the loss does not depend on this output */
-        for (int k = 0; k < entry->inputs; k++)
-            if (entry->in[k] && entry->in[k]->needs_grad) tensor_grad(tape->arena, entry->in[k]);
+        make_gradients(tape, entry);
         entry->op->backward(entry);
     }
 }

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "autograd/error.h"
+#include "autograd/kernels/vector.h"
 
 size_t shape_count(const Shape *shape) {
     size_t count = 1;
@@ -66,7 +67,7 @@ float *tensor_grad(Arena *arena, Tensor *tensor) {
     return tensor->grad;
 }
 
-bool floats_finite(const float *x, size_t count) {
+VECTOR bool floats_finite(const float *x, size_t count) {
     float sum = 0; /* 0 * x is 0 for finite x, NaN otherwise, and NaN stays */
     for (size_t i = 0; i < count; i++) sum += 0.0f * x[i];
     return !isnan(sum);

@@ -2,7 +2,7 @@
 # stair and its peers take turns on the same work, several rounds: what slows the machine for a while slows both. Prints
 # a table and writes bench/RESULTS.md. A peer that is not installed is skipped, and said to be.
 #
-#   STAIR=build/stair ROUNDS=5 bench/run.sh
+#   STAIR=build/stair PEAKS=build/bench/peaks ROUNDS=5 bench/run.sh
 #
 # On a machine that is busy with other work set OMP_WAIT_POLICY=passive: PyTorch's OpenMP threads otherwise wait for
 # each other in a busy loop, several times slower if one has lost its processor, and the comparison says nothing.
@@ -16,6 +16,7 @@ set -eu
 export LC_ALL=C
 stair=$(realpath "${STAIR:-build/stair}")
 root=$PWD
+peaks=$(realpath "${PEAKS:-build/bench/peaks}")
 rounds=${ROUNDS:-5}
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
@@ -157,6 +158,25 @@ table() {
     }' "$work/samples"
 }
 
+# The share of the multipliers' peak that float work reaches: 5.74 million multiply-adds an image forward and back
+# (the first layer has no gradient of its input), 2.00 million forward.
+shares() {
+    peak=$("$peaks") || return 0
+    fma=$(printf '%s\n' "$peak" | sed 's/.*"fma": *\([0-9.]*\).*/\1/')
+    echo "- peaks of one core, in 10^9 a second, measured (bench/peaks.c): $(printf '%s' "$peak" | tr -d '{}"')"
+    awk -F '\t' -v fma="$fma" '
+    $2 == "stair" && $1 ~ /^(training|float inference)\|64/ { rate[$1] = rate[$1] " " $3 }
+    END {
+        for (row in rate) {
+            n = split(rate[row], a, " "); split(row, part, "|"); best = 0
+            for (i = 1; i <= n; i++) if (a[i] > best) best = a[i]
+            work = part[1] == "training" ? 5.74e6 : 2.00e6
+            printf "- %s, batch %d, threads %d, best round: %.0f %% of the peak of fused multiply-adds\n",
+                part[1], part[2], part[3], 100 * best * work / (fma * 1e9 * part[3])
+        }
+    }' "$work/samples" | sort
+}
+
 results() {
     cat <<END
 # Speed
@@ -168,6 +188,7 @@ largest; beside it the ratio of each one's best round, which depends less on wha
 END
     table
     printf '\n'
+    shares
     cat "$work/notes"
     cat <<END
 - CPU: $(sed -n 's/^model name[^:]*: *//p' /proc/cpuinfo | head -n 1), $(nproc) processors

@@ -89,6 +89,10 @@ Node *graph_add(Graph *graph, const char *name, const Layer *layer, const void *
         return NULL;
     }
     if (!allocate_params(graph, node, error)) return NULL;
+    for (int i = 0; i < inputs; i++) {
+        graph->node[in[i]].readers++;
+        graph->node[in[i]].reader = node->index;
+    }
     graph->nodes++;
     return node;
 }
@@ -141,14 +145,49 @@ void graph_init(Graph *graph, uint64_t seed) {
     }
 }
 
+/* The inputs of a node, NULL where they are still to be computed. */
+static void gather_inputs(const Node *node, Tensor *const value[], Tensor *in[]) {
+    for (int k = 0; k < node->inputs; k++) in[k] = value[node->in[k]];
+}
+
+static bool is_float(const Node *node) { /* not in the hands of quant/ */
+    return node->forward == node->layer->forward;
+}
+
+/* How many nodes behind node i, each the only reader of the one before, it takes as its tail; their
+ * indices in taken[]. */
+static int collect_tail(const Graph *graph, const Run *run, int i, Tensor *const value[],
+                        Tail *tail, int taken[]) {
+    int count = 0;
+    for (const Node *node = &graph->node[i]; node->readers == 1; count++) {
+        Tensor *in[LAYER_MAX_INPUTS];
+        node = &graph->node[node->reader];
+        if (!is_float(node) || !node->layer->tail) break;
+        gather_inputs(node, value, in);
+        if (!node->layer->tail(run, node, in, tail)) break;
+        taken[count] = node->index;
+    }
+    return count;
+}
+
 Tensor *graph_forward(const Graph *graph, const Run *run, Tensor *x, Tensor *value[]) {
     Tensor *local[GRAPH_MAX_NODES];
+    bool join = !value;
     if (!value) value = local;
+    for (int i = 0; i < graph->nodes; i++) value[i] = NULL;
     for (int i = 0; i < graph->nodes; i++) {
         const Node *node = &graph->node[i];
+        if (value[i]) continue;             /* in a tail */
         Tensor *in[LAYER_MAX_INPUTS] = {x}; /* the input node, which has no inputs, reads x */
-        for (int k = 0; k < node->inputs; k++) in[k] = value[node->in[k]];
-        value[i] = node->forward(run, node, in);
+        gather_inputs(node, value, in);
+        if (!join || !is_float(node) || !node->layer->forward_tail) {
+            value[i] = node->forward(run, node, in);
+            continue;
+        }
+        Tail tail = {0};
+        int taken[GRAPH_MAX_NODES], count = collect_tail(graph, run, i, value, &tail, taken);
+        value[i] = node->layer->forward_tail(run, node, in, &tail);
+        for (int k = 0; k < count; k++) value[taken[k]] = value[i];
     }
     return value[graph->nodes - 1];
 }
@@ -164,17 +203,14 @@ const Node *graph_output(const Graph *graph) {
 }
 
 int graph_readers(const Graph *graph, int index) {
-    int readers = 0;
-    for (int i = index + 1; i < graph->nodes; i++)
-        for (int k = 0; k < graph->node[i].inputs; k++) readers += graph->node[i].in[k] == index;
-    return readers;
+    return graph->node[index].readers;
 }
 
 Node *graph_only_reader(Graph *graph, int index) {
-    if (graph_readers(graph, index) != 1) return NULL;
-    for (int i = index + 1; i < graph->nodes; i++)
-        if (graph->node[i].inputs == 1 && graph->node[i].in[0] == index) return &graph->node[i];
-    return NULL;
+    const Node *node = &graph->node[index];
+    if (node->readers != 1) return NULL;
+    Node *reader = &graph->node[node->reader];
+    return reader->inputs == 1 ? reader : NULL;
 }
 
 size_t graph_parameters(const Graph *graph) {

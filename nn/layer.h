@@ -54,6 +54,11 @@ typedef struct Layer {
     void (*init)(Node *node, Rng *rng);
     /* The layer's result for a batch; owned by the tape. */
     Tensor *(*forward)(const Run *run, const Node *node, Tensor *const in[]);
+    /* A chain of layers that read nothing but each other is run as one (Tail). Kinds at its head:
+     * forward, then the tail. Kinds behind: adds itself to the tail if this run allows it and there
+     * is room; in[k] is NULL for the chain's own value and what is still to be computed. */
+    Tensor *(*forward_tail)(const Run *run, const Node *node, Tensor *const in[], const Tail *tail);
+    bool (*tail)(const Run *run, const Node *node, Tensor *const in[], Tail *tail);
     /* Weighted kinds: the linear map with the weights given, b may be NULL. forward is apply(own
      * weights); batchnorm, whose statistics have been folded into the weights: w x + b for each
      * channel. */

@@ -4,10 +4,11 @@
  *   d = g + decay w                 the decay is the gradient of decay |w|^2 / 2
  *   b = m b + d                     b = 0 before the first step
  *   w = w - rate (nesterov ? d + m b : b) */
+#include "autograd/kernels/vector.h"
 #include "optim/optim.h"
 
-static void sgd_step(const OptimizerSpec *spec, float rate, size_t count, float *w, const float *g,
-                     float *const memory[]) {
+VECTOR static void sgd_step(const OptimizerSpec *spec, float rate, size_t count, float *w,
+                            const float *g, float *const memory[]) {
     float *restrict b = memory[0];
     const float m = (float)spec->momentum, decay = (float)spec->weight_decay;
     const bool nesterov = spec->nesterov;

@@ -215,5 +215,5 @@ static Tensor *cost_run(Tape *tape, const Sample *s) {
     return op_rounding_cost(tape, s->spec, s->in[0]);
 }
 
-const Op soft_round_op = {"soft_round", soft_backward, 1, sample, soft_run};
-const Op rounding_cost_op = {"rounding_cost", cost_backward, 2, sample, cost_run};
+const Op soft_round_op = {"soft_round", soft_backward, .samples = 1, sample, soft_run};
+const Op rounding_cost_op = {"rounding_cost", cost_backward, .samples = 2, sample, cost_run};

@@ -3,9 +3,12 @@
  * range and 0 where it was clamped: dL/dx = dL/dy * mask. */
 #include "quant/fakequant.h"
 
+#include <math.h>
 #include <string.h>
 
 #include "autograd/kernels/elementwise.h"
+#include "autograd/kernels/vector.h"
+#include "autograd/tail.h"
 
 const char *const ste_names[] = {"code", "range", "none", NULL};
 
@@ -23,42 +26,73 @@ bool ste_find(const char *name, Ste *ste) {
     return false;
 }
 
-static void backward(const Entry *entry) {
+VECTOR static void pass_elements(const void *context, size_t begin, size_t end) {
+    const Entry *entry = context;
     const float *dy = entry->out->grad;
     float *dx = entry->in[0]->grad;
     const uint8_t *mask = entry->saved;
-    for (size_t i = 0; i < entry->out->count; i++) dx[i] += mask[i] ? dy[i] : 0;
+    if (entry->fresh)
+        for (size_t i = begin; i < end; i++) dx[i] = mask[i] ? dy[i] : 0;
+    else
+        for (size_t i = begin; i < end; i++) dx[i] += mask[i] ? dy[i] : 0;
 }
 
-static const Op fakequant_op = {.name = "fakequant", .backward = backward};
+static void backward(const Entry *entry) {
+    elementwise(entry->out->count, pass_elements, entry);
+}
 
-/* One channel's run of elements, and the bounds that decide the mask. */
-typedef struct Span {
+static const Op fakequant_op = {.name = "fakequant", .backward = backward, .fills = 1};
+
+/* How one channel's elements are rounded, and the bounds that decide the mask. */
+typedef struct Rounding {
     const float *x;
     float *y;
     uint8_t *mask; /* NULL: no gradient is wanted */
     float scale, zero, qmin, qmax;
-    Ste ste;
-} Span;
+    float cut;         /* x = max(x, cut) comes first: 0, a relu, or NaN, none */
+    bool by_code;      /* the bounds hold for codes; else for values */
+    float least, most; /* the mask is 1 within */
+} Rounding;
 
-static void fake_elements(const void *context, size_t begin, size_t end) {
-    const Span *r = context;
-    float scale = r->scale, zero = r->zero, qmin = r->qmin, qmax = r->qmax;
+static Rounding rounding_of(const QParams *q, int c, Ste ste) {
+    Rounding r = {.scale = q->scale[c],
+                  .zero = (float)q->zero_point[c],
+                  .qmin = (float)q->qmin,
+                  .qmax = (float)q->qmax,
+                  .by_code = ste == STE_CODE,
+                  .cut = NAN,
+                  .least = -INFINITY,
+                  .most = INFINITY};
+    float lo = r.scale * (r.qmin - r.zero), hi = r.scale * (r.qmax - r.zero);
+    if (ste == STE_NONE) return r;
+    r.least = r.by_code ? r.qmin : lo;
+    r.most = r.by_code ? r.qmax : ste == STE_CLIP ? nextafterf(hi, -INFINITY) : hi;
+    return r;
+}
+
+/* A copy: stores below cannot change it. NaN must reach the loss, where training
+ * stops. */
+VECTOR static void fake_elements(const void *context, size_t begin, size_t end) {
+    const Rounding r = *(const Rounding *)context;
     for (size_t i = begin; i < end; i++) {
-        float x = r->x[i], code = code_unclamped(x, scale, zero);
-        float y = scale * (clamp_float(code, qmin, qmax) - zero);
-        r->y[i] = x == x ? y : x; /* NaN must reach the loss, where training stops */
+        float x = r.x[i], code = code_unclamped(x, r.scale, r.zero);
+        float y = r.scale * (clamp_float(code, r.qmin, r.qmax) - r.zero);
+        r.y[i] = x == x ? y : x;
     }
-    if (!r->mask) return;
-    if (r->ste == STE_NONE) {
-        memset(r->mask + begin, 1, end - begin);
-        return;
-    }
-    float lo = scale * (qmin - zero), hi = scale * (qmax - zero);
+}
+
+VECTOR static void fake_and_mask(const void *context, size_t begin, size_t end) {
+    const Rounding r = *(const Rounding *)context;
+    const float *restrict in = r.x;
+    float *restrict out = r.y;
+    uint8_t *restrict mask = r.mask;
     for (size_t i = begin; i < end; i++) {
-        float x = r->x[i], code = code_unclamped(x, scale, zero);
-        bool inside = r->ste == STE_CODE ? code >= qmin && code <= qmax : x >= lo && x <= hi;
-        r->mask[i] = inside && !(r->ste == STE_CLIP && x == hi);
+        float given = in[i], x = given <= r.cut ? r.cut : given; /* NaN stays */
+        float code = code_unclamped(x, r.scale, r.zero);
+        float y = r.scale * (clamp_float(code, r.qmin, r.qmax) - r.zero);
+        float v = r.by_code ? code : x;
+        out[i] = x == x ? y : x;
+        mask[i] = (v >= r.least) & (v <= r.most) & !(given <= r.cut);
     }
 }
 
@@ -70,15 +104,11 @@ static Tensor *fake(Tape *tape, const Tensor *x, const QParams *q, Ste ste, uint
     size_t inner = x->count / (size_t)q->channels;
     for (int c = 0; c < q->channels; c++) {
         size_t from = (size_t)c * inner;
-        Span run = {.x = x->data + from,
-                    .y = y->data + from,
-                    .mask = mask ? mask + from : NULL,
-                    .scale = q->scale[c],
-                    .zero = (float)q->zero_point[c],
-                    .qmin = (float)q->qmin,
-                    .qmax = (float)q->qmax,
-                    .ste = ste};
-        elementwise(inner, fake_elements, &run);
+        Rounding run = rounding_of(q, c, ste);
+        run.x = x->data + from;
+        run.y = y->data + from;
+        run.mask = mask ? mask + from : NULL;
+        elementwise(inner, mask ? fake_and_mask : fake_elements, &run);
     }
     return y;
 }
@@ -88,6 +118,85 @@ Tensor *op_fakequant(Tape *tape, Tensor *x, const QParams *q, Ste ste) {
     Tensor *y = fake(tape, x, q, ste, mask);
     tape_record(tape, &fakequant_op, y, 1, (Tensor *[]){x}, mask);
     return y;
+}
+
+/* --- relu, rounding and max-pool in one, plane by plane --- */
+
+typedef struct Joined {
+    const TailWork *work; /* the pool */
+    Rounding rounding;    /* without its arrays */
+    uint8_t *mask;        /* of x */
+} Joined;
+
+typedef struct JoinedPass {
+    const Joined *joined;
+    Tensor *x;
+    float *planes; /* one for each worker */
+    bool fresh;
+} JoinedPass;
+
+static void joined_forward(void *context, int chunk, int worker) {
+    const JoinedPass *pass = context;
+    const TailWork *work = pass->joined->work;
+    size_t channels = (size_t)work->channels, plane = work->plane;
+    size_t last = (size_t)chunk_end(chunk, pass->x->shape.dim[0]) * channels;
+    for (size_t p = (size_t)chunk_begin(chunk) * channels; p < last; p++) {
+        Rounding rounding = pass->joined->rounding;
+        float *y = tail_target(work, p, pass->planes + (size_t)worker * plane);
+        rounding.x = pass->x->data + p * plane;
+        rounding.y = y;
+        rounding.mask = pass->joined->mask + p * plane;
+        fake_and_mask(&rounding, 0, plane);
+        tail_run(work, p, y);
+    }
+}
+
+VECTOR static void pass_plane(size_t count, const uint8_t *restrict mask, const float *restrict dy,
+                              bool store, float *restrict dx) {
+    for (size_t i = 0; i < count; i++) {
+        float pass = mask[i] ? dy[i] : 0;
+        dx[i] = store ? pass : dx[i] + pass;
+    }
+}
+
+static void joined_chunk_backward(void *context, int chunk, int worker) {
+    const JoinedPass *pass = context;
+    const TailWork *work = pass->joined->work;
+    size_t channels = (size_t)work->channels, plane = work->plane;
+    size_t last = (size_t)chunk_end(chunk, pass->x->shape.dim[0]) * channels;
+    for (size_t p = (size_t)chunk_begin(chunk) * channels; p < last; p++) {
+        const float *dy = tail_gradient(work, p, pass->planes + (size_t)worker * plane);
+        pass_plane(plane, pass->joined->mask + p * plane, dy, pass->fresh,
+                   pass->x->grad + p * plane);
+    }
+}
+
+static void joined_run(Arena *arena, JoinedPass pass, ParallelBody *body) {
+    ArenaMark mark = arena_mark(arena);
+    size_t floats = size_mul(pass.joined->work->plane, (size_t)parallel_threads());
+    pass.planes = arena_alloc(arena, size_mul(floats, sizeof(float)));
+    parallel_for(chunk_count(pass.x->shape.dim[0]), body, &pass);
+    arena_rewind(arena, mark);
+}
+
+static void joined_backward(const Entry *entry) {
+    joined_run(entry->tape->arena, (JoinedPass){entry->saved, entry->in[0], NULL, entry->fresh},
+               joined_chunk_backward);
+}
+
+static const Op joined_op = {.name = "fakequant_joined", .backward = joined_backward, .fills = 1};
+
+Tensor *op_fakequant_joined(Tape *tape, Tensor *x, const QParams *q, Ste ste, bool relu,
+                            const Window *pool) {
+    CHECK(q->channels == 1, "%d scales for one value", q->channels);
+    Joined *joined = arena_alloc(tape->arena, sizeof *joined);
+    *joined = (Joined){.work = tail_new(tape, &(Tail){.pool = pool}, &x->shape),
+                       .rounding = rounding_of(q, 0, ste)};
+    if (relu) joined->rounding.cut = 0;
+    joined->mask = arena_alloc(tape->arena, x->count);
+    joined_run(tape->arena, (JoinedPass){joined, x, NULL, false}, joined_forward);
+    tape_record(tape, &joined_op, joined->work->out, 1, &x, joined);
+    return joined->work->out;
 }
 
 /* --- learned scales --- */
@@ -118,7 +227,7 @@ static inline float slope_at(const Slope *s, size_t i) {
     return s->dy[i] * (s->mask[i] ? inside : steps);
 }
 
-static void slope_elements(const void *context, size_t begin, size_t end) {
+VECTOR static void slope_elements(const void *context, size_t begin, size_t end) {
     const Slope s = *(const Slope *)context; /* a copy: stores below cannot change it */
     float lane[LANES] = {0};
     size_t i = begin;

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "autograd/op.h"
+#include "autograd/ops.h"
 #include "quant/qparams.h"
 
 /* N8: where the gradient of a fake quantization passes. */
@@ -19,6 +20,10 @@ bool ste_find(const char *name, Ste *ste);
 /* y = S (q(x) - Z) with the straight-through estimator. Per channel: channels run along the first
  * dimension. `q` must keep its values until the step's backward is done. NaN stays NaN. */
 Tensor *op_fakequant(Tape *tape, Tensor *x, const QParams *q, Ste ste);
+
+/* max-pool of op_fakequant of (relu: max(x, 0)), one grid for all of x[N,C,...], in one go. */
+Tensor *op_fakequant_joined(Tape *tape, Tensor *x, const QParams *q, Ste ste, bool relu,
+                            const Window *pool);
 
 /* N4: bias[O] rounded to S_x S_w[o], gradient everywhere; w holds 1 or O scales. */
 Tensor *op_fakequant_bias(Tape *tape, Tensor *bias, float input_scale, const QParams *w);

@@ -2,7 +2,7 @@
 
 #include <math.h>
 
-#include "autograd/tensor.h"
+#include "autograd/kernels/extremes.h"
 
 Histogram *histogram_new(Arena *arena) {
     Histogram *histogram = arena_zeros(arena, sizeof *histogram);
@@ -41,19 +41,21 @@ static void histogram_add(Histogram *h, bool empty, const float *x, size_t count
     }
 }
 
-bool observer_update(Observer *observer, const float *x, size_t count) {
-    if (!floats_finite(x, count)) return false;
-    float lo = x[0], hi = x[0];
-    for (size_t i = 1; i < count; i++) {
-        lo = x[i] < lo ? x[i] : lo;
-        hi = x[i] > hi ? x[i] : hi;
-    }
+void observer_extremes(Observer *observer, float lo, float hi) {
     bool first = observer->batches++ == 0;
     if (first || lo < observer->min) observer->min = lo;
     if (first || hi > observer->max) observer->max = hi;
     float rate = first ? 1.0f : 0.01f;
     observer->average_min += rate * (lo - observer->average_min);
     observer->average_max += rate * (hi - observer->average_max);
-    if (observer->histogram) histogram_add(observer->histogram, first, x, count, fmaxf(-lo, hi));
+}
+
+bool observer_update(Observer *observer, const float *x, size_t count) {
+    bool first = observer->batches == 0;
+    Extremes batch = extremes_of(x, count);
+    if (!batch.finite) return false;
+    observer_extremes(observer, batch.lo, batch.hi);
+    if (observer->histogram)
+        histogram_add(observer->histogram, first, x, count, fmaxf(-batch.lo, batch.hi));
     return true;
 }

@@ -35,3 +35,5 @@ Histogram *histogram_new(Arena *arena);
 
 /* Shows a batch. False if a value is NaN or infinite: the observer is as before. */
 bool observer_update(Observer *observer, const float *x, size_t count);
+/* The same with a batch's extremes alone, finite; for an observer without a histogram. */
+void observer_extremes(Observer *observer, float lo, float hi);

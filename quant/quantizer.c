@@ -1,5 +1,9 @@
 #include "quant/quantizer.h"
 
+#include <math.h>
+
+#include "autograd/kernels/extremes.h"
+
 Quantizer *quantizer_new(Arena *arena, const char *name, const QuantSpec *spec) {
     Quantizer *quantizer = arena_alloc(arena, sizeof *quantizer);
     *quantizer = (Quantizer){.name = name,
@@ -38,14 +42,21 @@ void quantizer_track(Quantizer *quantizer) {
     quantizer->seen.average_max = hi;
 }
 
+/* What has been seen becomes the grid. */
+static void follow(Quantizer *quantizer) {
+    if (!quantizer->method->from_histogram) quantizer_update(quantizer);
+}
+
+static Tensor *not_finite(const Quantizer *quantizer, const Run *run, Tensor *x) {
+    error_set(run->error, ERROR_DIVERGED, "%s: a value is NaN or infinite", quantizer->name);
+    return x;
+}
+
 Tensor *quantizer_pass(Quantizer *quantizer, const Run *run, Tensor *x, Ste ste) {
     if (quantizer->observing && !quantizer->learned) {
-        if (!observer_update(&quantizer->seen, x->data, x->count)) {
-            error_set(run->error, ERROR_DIVERGED, "%s: a value is NaN or infinite",
-                      quantizer->name);
-            return x;
-        }
-        if (!quantizer->method->from_histogram) quantizer_update(quantizer); /* the grid follows */
+        if (!observer_update(&quantizer->seen, x->data, x->count))
+            return not_finite(quantizer, run, x);
+        follow(quantizer);
     }
     if (!quantizer->faking || quantizer->bypassed) return x;
     if (!quantizer->learned) return op_fakequant(run->tape, x, &quantizer->q, ste);
@@ -53,4 +64,21 @@ Tensor *quantizer_pass(Quantizer *quantizer, const Run *run, Tensor *x, Ste ste)
     return op_fakequant_learned(run->tape, x, &quantizer->q, learn->clips ? STE_CLIP : ste,
                                 quantizer->learned, &learn->gradient,
                                 x->count / (size_t)x->shape.dim[0]);
+}
+
+bool quantizer_joins(const Quantizer *quantizer) {
+    return quantizer->faking && !quantizer->bypassed && !quantizer->learned &&
+           !quantizer->seen.histogram;
+}
+
+Tensor *quantizer_pass_joined(Quantizer *quantizer, const Run *run, Tensor *x, bool relu,
+                              const Window *pool, Ste ste) {
+    if (quantizer->observing) {
+        Extremes batch = extremes_of(x->data, x->count);
+        if (!batch.finite) return not_finite(quantizer, run, op_maxpool(run->tape, x, pool));
+        float least = relu ? 0 : -INFINITY;
+        observer_extremes(&quantizer->seen, fmaxf(batch.lo, least), fmaxf(batch.hi, least));
+        follow(quantizer);
+    }
+    return op_fakequant_joined(run->tape, x, &quantizer->q, ste, relu, pool);
 }

@@ -34,6 +34,12 @@ void quantizer_fix(Quantizer *quantizer);
  * run->error. */
 Tensor *quantizer_pass(Quantizer *quantizer, const Run *run, Tensor *x, Ste ste);
 
+/* In a step of fine-tuning the quantizer may take a relu before it and a max-pool behind it along:
+ * the values are those of one after the other. */
+bool quantizer_joins(const Quantizer *quantizer);
+Tensor *quantizer_pass_joined(Quantizer *quantizer, const Run *run, Tensor *x, bool relu,
+                              const Window *pool, Ste ste);
+
 /* Scale and zero point from the range that the method chooses of what was seen (at least one
  * batch), as the spec has it. A fixed grid stays as it is. */
 void quantizer_update(Quantizer *quantizer);

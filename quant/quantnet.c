@@ -5,55 +5,8 @@
 
 #include "quant/rules/weighted.h"
 
-/* --- the two walks --- */
-
 /* A layer whose row names no rule, or a batchnorm that is to stay float. */
 static const Rule float_rule = {.name = "float", .owns_range = true};
-
-/* The value of a chain before it is rounded. */
-static Tensor *value_of(const Run *run, const QNode *q, Tensor *const in[]) {
-    Tensor *y = q->rule->simulate ? q->rule->simulate(run, q, in)
-                                  : q->node->layer->forward(run, q->node, in);
-    return q->relu ? q->relu->layer->forward(run, q->relu, &y) : y;
-}
-
-static Tensor *forward_simulate(const Run *run, const Node *node, Tensor *const in[]) {
-    const QNode *q = node->quant;
-    if (q->into) return in[0];
-    Tensor *y = value_of(run, q, in);
-    return q->rule->owns_range ? quantizer_pass(q->out, run, y, q->config->ste) : y;
-}
-
-static Tensor *forward_exact(const Run *run, const Node *node, Tensor *const in[]) {
-    const QNode *q = node->quant;
-    if (q->into) return in[0];
-    if (node->inputs == 0 &&
-        !floats_finite(in[0]->data, in[0]->count)) { /* later values cannot be */
-        error_set(run->error, ERROR_INPUT, "%s: a value is NaN or infinite", node->name);
-        return tensor_zeros(run->tape->arena,
-                            in[0]->shape); /* NaN is no integer: the walk ends on codes */
-    }
-    if (q->simulated) { /* nothing is observed: evaluation changes no range */
-        Tensor *y = value_of(run, q, in);
-        return q->out->bypassed ? y : rule_round(run, q, y);
-    }
-    return q->rule->exact(run, q, in);
-}
-
-static void set_forward(QuantNet *net,
-                        Tensor *(*forward)(const Run *, const Node *, Tensor *const[])) {
-    for (int i = 0; i < net->graph->nodes; i++) net->graph->node[i].forward = forward;
-}
-
-void quant_simulate(QuantNet *net) {
-    set_forward(net, forward_simulate);
-}
-
-void quant_exact(QuantNet *net) {
-    CHECK(net->integers, "%s: exact evaluation before quant_freeze", net->graph->name);
-    quant_fake(net, true); /* the weights of simulated layers */
-    set_forward(net, forward_exact);
-}
 
 /* --- preparation --- */
 
@@ -74,6 +27,11 @@ static void absorb_chain(QuantNet *net, int i) {
     if (q->node->inputs > 0 && next && layer_clamps(next->layer)) {
         q->relu = next;
         net->node[next->index].into = q->node;
+        next = graph_only_reader(graph, next->index);
+    }
+    if (q->node->inputs > 0 && next && node_has_rule(next, "share") && next->layer->tail) {
+        q->pool = next;
+        net->node[next->index].behind = q;
     }
 }
 

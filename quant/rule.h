@@ -58,8 +58,10 @@ struct QNode {
     Quantizer *out;                     /* of the value; after absorbed nodes, if there are any */
     const Node *into; /* not NULL: absorbed by that node, passes its value through */
     const Node *batchnorm,
-        *relu;        /* what this node absorbed; NULL: nothing. A batchnorm alone: itself */
-    QuantSpec weight; /* "weighted" rule: how its weights are quantized */
+        *relu;           /* what this node absorbed; NULL: nothing. A batchnorm alone: itself */
+    const Node *pool;    /* the only reader of the chain's value, if it passes codes on */
+    const QNode *behind; /* the chain whose `pool` this is; NULL: none */
+    QuantSpec weight;    /* "weighted" rule: how its weights are quantized */
     bool is_float;  /* stays float: neither weights nor, for its own sake, the value are rounded */
     bool simulated; /* evaluated by simulation: it is float or has a grid too fine for integers */
     Tensor *weight_scale; /* their scales as a parameter; NULL: they follow from the weights (N9) */

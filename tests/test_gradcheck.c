@@ -59,7 +59,8 @@ static void mutant_sample(Arena *arena, Rng *rng, int trial, Sample *sample) {
     mutation.op->sample(arena, rng, mutation.trial, sample);
 }
 
-static const Op mutant_op = {"mutant", mutant_backward, 1, mutant_sample, mutant_forward};
+static const Op mutant_op = {"mutant", mutant_backward, .samples = 1, mutant_sample,
+                             mutant_forward};
 
 /* A wrong sign, half, double: each must be found in each element, unless the gradient is so near 0
  * that the mistake is smaller than 1e-3. */
@@ -172,7 +173,7 @@ static void assert_rejected(const Op *op, const char *reason) {
 
 static void wrong_ops_are_rejected(void **state) {
     (void)state;
-    const Op right = {"square", square_backward, 1, square_sample, square};
+    const Op right = {"square", square_backward, .samples = 1, square_sample, square};
     square_op = right;
     assert_true(gradcheck(&square_op, 1, NULL));
     square_op.backward = square_backward_without_2;
@@ -186,7 +187,7 @@ static void wrong_ops_are_rejected(void **state) {
     assert_rejected(&square_op, "another output");
     square_op.forward = square_in_place;
     assert_rejected(&square_op, "written to");
-    product_op = (Op){"product", product_backward_to_all, 1, product_sample, product};
+    product_op = (Op){"product", product_backward_to_all, .samples = 1, product_sample, product};
     assert_rejected(&product_op, "without needs_grad");
 }
 

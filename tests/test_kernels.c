@@ -1,4 +1,4 @@
-/* The parallel loop, the matrix product and the patch copy against their definitions. */
+/* The parallel loop, the matrix product and the tile products against their definitions. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -13,7 +13,7 @@
 
 #include "autograd/kernels/gemm.h"
 #include "autograd/kernels/parallel.h"
-#include "autograd/kernels/patches.h"
+#include "autograd/kernels/tile.h"
 #include "tests/reference.h"
 
 /* ---- the parallel loop ---- */
@@ -154,46 +154,80 @@ static void test_gemm(void **state) {
     }
 }
 
-/* ---- patches ---- */
+/* ---- the tile products ---- */
 
-static void test_patches(void **state) {
+enum { TILE_ROWS = 21, TILE_STEPS = 13, TILE_INPUTS = 100 };
+
+/* Each kernel against the formula, on whole numbers, whose sums are exact. */
+static void test_tile_products(void **state) {
     (void)state;
-    Arena *arena = arena_new();
+    static _Alignas(64) float b[TILE_STEPS * PANEL_MOST], out[(TILE_ROWS + 1) * PANEL_MOST];
+    float in[TILE_INPUTS], start[PANEL_MOST], wanted[(TILE_ROWS + 1) * PANEL_MOST];
+    int32_t row[TILE_ROWS], step[TILE_STEPS];
     Rng rng = rng_stream(2, RNG_TEST, 0);
-    for (int trial = 0; trial < 400; trial++) {
-        arena_reset(arena);
-        Geometry g = random_geometry(&rng);
-        Patches p = patches_of(&g.window, g.channels, &g.x);
-        int places = patches_places(&p), outs = patches_columns(&p);
-        size_t count = (size_t)patches_rows(&p) * (size_t)outs;
-        size_t plane = patches_plane(&p), x_count = plane * (size_t)g.channels;
-        assert_int_equal(patches_rows(&p), g.channels * places);
-        float *x = arena_alloc(arena, sizeof *x * x_count);
-        float *columns = arena_alloc(arena, sizeof *x * count);
-        float *wanted = arena_alloc(arena, sizeof *x * count);
-        fill_integers(&rng, x, x_count);
-        fill_integers(&rng, columns, count); /* old contents that gather must replace */
-        for (int row = 0; row < g.channels * places; row++)
-            for (int o = 0; o < outs; o++) {
-                int from = window_source(&p, row % places, o);
-                wanted[row * outs + o] = from < 0 ? 0 : x[row / places * (int)plane + from];
-            }
-        patches_gather(&p, x, columns);
-        assert_same("gather", columns, wanted, count);
-        if (patches_identity(&p)) assert_same("identity", columns, x, count);
-
-        /* scatter is gather's transpose: <gather(x), c> = <x, scatter(c)> for all x and c, and it
-         * adds */
-        float *c = wanted, *sums = arena_alloc(arena, sizeof *x * x_count);
-        fill_integers(&rng, c, count);
-        for (size_t i = 0; i < x_count; i++) sums[i] = 1;
-        patches_scatter(&p, c, sums);
-        double left = 0, right = 0;
-        for (size_t i = 0; i < count; i++) left += (double)columns[i] * (double)c[i];
-        for (size_t i = 0; i < x_count; i++) right += (double)x[i] * (double)(sums[i] - 1);
-        assert_true(left == right);
+    for (int trial = 0; trial < 3 * 2 * (TILE_ROWS + 1); trial++) {
+        int width = (1 + trial % 3) * LANE, rows = trial / 6;
+        Tile tile = {rows, random_between(&rng, 0, TILE_STEPS), width, in, row, step, b, NULL, out};
+        if (trial % 2) tile.start = start;
+        for (int r = 0; r < rows; r++) row[r] = random_between(&rng, 0, TILE_INPUTS / 2);
+        for (int i = 0; i < tile.steps; i++) step[i] = random_between(&rng, 0, TILE_INPUTS / 2 - 1);
+        for (const TileKernel *const *kernel = tile_kernels; *kernel; kernel++) {
+            if (!(*kernel)->usable()) continue;
+            fill_integers(&rng, in, TILE_INPUTS);
+            fill_integers(&rng, b, TILE_STEPS * PANEL_MOST);
+            fill_integers(&rng, start, PANEL_MOST);
+            fill_integers(&rng, out, (TILE_ROWS + 1) * PANEL_MOST);
+            memcpy(wanted, out, sizeof out);
+            for (int r = 0; r < rows; r++)
+                for (int j = 0; j < width; j++) {
+                    float *sum = &wanted[r * width + j];
+                    if (tile.start) *sum = start[j];
+                    for (int i = 0; i < tile.steps; i++)
+                        *sum += in[row[r] + step[i]] * b[i * width + j];
+                }
+            (*kernel)->run(&tile);
+            assert_same((*kernel)->name, out, wanted, (TILE_ROWS + 1) * PANEL_MOST);
+        }
     }
-    arena_free(arena);
+}
+
+static void test_tile_transpose(void **state) {
+    (void)state;
+    enum { MOST = 27, SPACE = MOST * (MOST + 3) };
+    float from[SPACE], to[SPACE], wanted[SPACE];
+    Rng rng = rng_stream(3, RNG_TEST, 0);
+    for (int trial = 0; trial < 300; trial++) {
+        int rows = random_between(&rng, 0, MOST), columns = random_between(&rng, 0, MOST);
+        int from_stride = columns + random_between(&rng, 0, 3), to_stride = rows + trial % 4;
+        bool add = trial % 2;
+        for (const TileKernel *const *kernel = tile_kernels; *kernel; kernel++) {
+            if (!(*kernel)->usable()) continue;
+            fill_integers(&rng, from, SPACE);
+            fill_integers(&rng, to, SPACE);
+            memcpy(wanted, to, sizeof to);
+            for (int r = 0; r < rows; r++)
+                for (int c = 0; c < columns; c++) {
+                    float value = from[r * from_stride + c], *at = &wanted[c * to_stride + r];
+                    *at = add ? *at + value : value;
+                }
+            (*kernel)->transpose(rows, columns, from, from_stride, to, to_stride, add);
+            assert_same((*kernel)->name, to, wanted, SPACE);
+        }
+    }
+}
+
+/* Panels cover the channels and are no wider than a kernel takes. */
+static void test_panels(void **state) {
+    (void)state;
+    for (int channels = 1; channels < 200; channels++) {
+        int c = 0;
+        while (c < channels) {
+            int width = panel_width(channels, c);
+            assert_true(width % LANE == 0 && width > 0 && width <= PANEL_MOST);
+            c += width;
+        }
+        assert_int_equal(c, panels_width(channels));
+    }
 }
 
 int main(void) {
@@ -203,7 +237,9 @@ int main(void) {
         cmocka_unit_test(test_many_short_loops),
         cmocka_unit_test(test_default_start_and_chunks),
         cmocka_unit_test(test_gemm),
-        cmocka_unit_test(test_patches),
+        cmocka_unit_test(test_tile_products),
+        cmocka_unit_test(test_tile_transpose),
+        cmocka_unit_test(test_panels),
     };
     return cmocka_run_group_tests(tests, NULL, stop_pool);
 }

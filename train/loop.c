@@ -208,11 +208,12 @@ static bool loop_step(Loop *loop, Error *error) {
 
     Error value = {0};
     Run forward = {loop->tape, true, run->settings->seed, (uint64_t)at->step, &value};
-    Tensor *values[GRAPH_MAX_NODES];
-    Tensor *logits = graph_forward(graph, &forward, x, values);
+    Tensor *logits = graph_forward(graph, &forward, x, NULL);
     Tensor *loss = op_cross_entropy(loop->tape, logits, loop->labels);
     double rate = schedule_rate(loop->schedule, &loop->plan, at->step);
     if (value.code || !isfinite(loss->data[0])) {
+        Tensor *values[GRAPH_MAX_NODES]; /* the step once more, each value kept, to see where */
+        graph_forward(graph, &forward, x, values);
         const char *what = arena_text(loop->arena, "%s is not finite", first_bad(graph, values));
         return diverged(loop, at->step + 1, what, error);
     }

@@ -1,46 +1,62 @@
 /* The linear map of a convolution, for one sample and one group, and its transpose.
  *
  * A window moves over a fine plane and stops at P positions, which are the coarse plane. With K =
- * fine channels * kernel places, R coarse channels, and columns[K,P] the patches of the fine side
- * (patches.h):
+ * fine channels * kernel places, R coarse channels, and columns[K,P] what lies under the window
+ * (which is never copied; sweep.h):
  *
  *   down    coarse[r,p] = sum over k of w[r,k] columns[k,p]
- *   up      columns[k,p] = sum over r of w[r,k] coarse[r,p], each added to the fine element that it
- * belongs to weight  dw[r,k] += sum over p of coarse[r,p] columns[k,p]
+ *   up      columns[k,p] = sum over r of w[r,k] coarse[r,p], all that belongs to one fine element
+ *           added up
+ *   weight  dw[r,k] = sum over p of coarse[r,p] columns[k,p]
  *
  * A convolution is `down` and goes back by `up`; a transposed convolution is `up` and goes back by
  * `down`: each is the other's derivative. Both find their weight's gradient by `weight`. */
 #pragma once
 
-#include "autograd/kernels/patches.h"
+#include "autograd/kernels/sweep.h"
+#include "autograd/kernels/tile.h"
 
 typedef struct ConvMap {
     Window window;
-    Patches patches; /* of one group's fine channels */
+    SweepSides sides; /* of one group */
     int batch, groups;
-    int rows, depth, positions; /* R K P */
-    size_t coarse, fine;        /* floats of one sample's group on either side */
-    size_t scratch; /* floats of columns for one worker; 0 if the fine side serves as it is */
+    size_t weights;      /* of one group: R K */
+    size_t coarse, fine; /* floats of one sample's group on either side */
 } ConvMap;
 
 /* The map between coarse[N, groups * R, ...] and fine[N, groups * C, ...] with w[groups * R, C,
  * kernel...], owned by the arena. */
 const ConvMap *conv_map_new(Arena *arena, const Window *window, int groups, const Shape *coarse,
                             const Shape *fine);
-/* Columns for every worker, map->scratch floats each; owned by the arena. */
-float *conv_map_scratch(Arena *arena, const ConvMap *map);
 
-/* columns[K,P] of fine, in the worker's part of `scratch`, or fine itself. */
-const float *conv_map_columns(const ConvMap *map, const float *fine, float *scratch, int worker);
+/* One direction, ready to run: the weights of all groups in the order of the products, and scratch
+ * for every worker. */
+typedef struct ConvPass {
+    const TileKernel *kernel;
+    const Sweep *sweep;
+    size_t packed, frame, panel; /* floats: of one group; of one worker */
+    float *weights, *scratch;
+} ConvPass;
 
-/* coarse = down(columns) + beta coarse; beta 0 does not read it. */
-void conv_map_down(const ConvMap *map, const float *w, const float *columns, float beta,
-                   float *coarse);
-/* Adds to fine. */
-void conv_map_up(const ConvMap *map, const float *w, const float *coarse, float *fine,
-                 float *scratch, int worker);
-void conv_map_weight(const ConvMap *map, const float *coarse, const float *columns, float *dw);
+/* w and b (NULL: zeros; the result begins with it) may be NULL both, for conv_pass_weight alone.
+ * Owned by the arena. */
+ConvPass conv_pass_new(Arena *arena, const Sweep *sweep, int groups, const float *w,
+                       const float *b);
+/* `in` with zeros around it, until the worker's next call. */
+const float *conv_pass_frame(const ConvPass *pass, const float *in, int worker);
+/* The channels of one panel, which begins with channel `begin` (tile.h), to out[width][plane];
+ * added to what is there if `add`. */
+void conv_pass_panel(const ConvPass *pass, int group, const float *frame, int begin, float *out,
+                     bool add, int worker);
+/* All channels. */
+void conv_pass_run(const ConvPass *pass, int group, const float *frame, float *out, bool add,
+                   int worker);
 
-/* y[c,p] = b[c] (b NULL: 0), and its way back: db[c] += sum over p of g[c,p]. */
-void conv_bias(const float *b, int channels, size_t plane, float *y);
-void conv_bias_gradient(const float *g, int channels, size_t plane, float *db);
+/* Gradients of weights, in the order of the products of a sweep_down: floats of one group. */
+size_t conv_pass_gradient(const ConvPass *pass);
+/* Adds coarse columns' to sums, with the frame of the fine side; and the sums over positions of
+ * coarse[R,P] to db[R] (NULL: not wanted). */
+void conv_pass_weight(const ConvPass *pass, const float *frame, const float *coarse, float *sums,
+                      float *db, int worker);
+/* Adds one group's sums to dw[R,K]. */
+void conv_pass_unpack(const ConvPass *pass, const float *sums, float *dw);

@@ -1,12 +1,13 @@
 /* y = a + b. */
 #include "autograd/error.h"
 #include "autograd/kernels/elementwise.h"
+#include "autograd/kernels/vector.h"
 #include "autograd/op.h"
 #include "autograd/ops.h"
 
 extern const Op add_op;
 
-static void forward(const void *context, size_t begin, size_t end) {
+VECTOR static void forward(const void *context, size_t begin, size_t end) {
     const Entry *entry = context;
     const float *a = entry->in[0]->data, *b = entry->in[1]->data;
     float *y = entry->out->data;
@@ -24,7 +25,7 @@ Tensor *op_add(Tape *tape, Tensor *a, Tensor *b) {
 }
 
 /* dy/da = dy/db = 1: both inputs receive the output's gradient. a and b may be one tensor. */
-static void backward_range(const void *context, size_t begin, size_t end) {
+VECTOR static void backward_range(const void *context, size_t begin, size_t end) {
     const Entry *entry = context;
     const float *dy = entry->out->grad;
     for (int k = 0; k < 2; k++) {

@@ -1,6 +1,7 @@
 /* Average pool: the sum of each window over the number of kernel places. Padding counts as 0. */
 #include "autograd/kernels/parallel.h"
 #include "autograd/kernels/patches.h"
+#include "autograd/kernels/sums.h"
 #include "autograd/op.h"
 #include "autograd/ops.h"
 
@@ -53,6 +54,35 @@ static void spread_gradient(int count, int stride, float places, float *restrict
     for (int i = 0; i < count; i++) dx[i * stride] += dy[i] / places;
 }
 
+/* One window that is the whole plane: no places to walk over. */
+static bool is_global(const AvgPool *pool) {
+    const Patches *p = &pool->patches;
+    for (int d = 0; d < SPATIAL; d++)
+        if (p->out[d] != 1 || pool->window.padding[d] || pool->window.kernel[d] != p->in[d])
+            return false;
+    return true;
+}
+
+static void global_forward(void *context, int chunk, int worker) {
+    (void)worker;
+    const AvgPool *pool = context;
+    size_t count = patches_plane(&pool->patches), channels = (size_t)pool->patches.channels;
+    size_t last = (size_t)chunk_end(chunk, pool->x->shape.dim[0]) * channels;
+    for (size_t p = (size_t)chunk_begin(chunk) * channels; p < last; p++)
+        pool->y->data[p] = (float)(row_sum(pool->x->data + p * count, count) / (double)count);
+}
+
+static void global_backward(void *context, int chunk, int worker) {
+    (void)worker;
+    const AvgPool *pool = context;
+    size_t count = patches_plane(&pool->patches), channels = (size_t)pool->patches.channels;
+    size_t last = (size_t)chunk_end(chunk, pool->x->shape.dim[0]) * channels;
+    for (size_t p = (size_t)chunk_begin(chunk) * channels; p < last; p++) {
+        float *dx = pool->x->grad + p * count, g = pool->y->grad[p] / (float)count;
+        for (size_t i = 0; i < count; i++) dx[i] += g;
+    }
+}
+
 static void forward_chunk(void *context, int i, int worker) {
     (void)worker;
     const AvgPool *pool = context;
@@ -70,7 +100,8 @@ Tensor *op_avgpool(Tape *tape, Tensor *x, const Window *window) {
     *pool = (AvgPool){.window = *window, .x = x};
     pool->y = tape_tensor(tape, window_shape(window, &x->shape, x->shape.dim[1]));
     pool->patches = patches_of(&pool->window, x->shape.dim[1], &x->shape);
-    parallel_for(chunk_count(x->shape.dim[0]), forward_chunk, pool);
+    parallel_for(chunk_count(x->shape.dim[0]), is_global(pool) ? global_forward : forward_chunk,
+                 pool);
     tape_record(tape, &avgpool_op, pool->y, 1, &x, pool);
     return pool->y;
 }
@@ -82,7 +113,9 @@ static void backward_chunk(void *context, int i, int worker) {
 }
 
 static void avgpool_backward(const Entry *entry) {
-    parallel_for(chunk_count(entry->in[0]->shape.dim[0]), backward_chunk, entry->saved);
+    const AvgPool *pool = entry->saved;
+    parallel_for(chunk_count(pool->x->shape.dim[0]),
+                 is_global(pool) ? global_backward : backward_chunk, (void *)pool);
 }
 
 static const struct {
@@ -92,6 +125,7 @@ static const struct {
     {{4, {2, 3, 4, 6}}, {{1, 2, 2}, {1, 2, 2}, {0, 0, 0}, {1, 1, 1}}},
     {{4, {2, 2, 7, 5}}, {{1, 3, 2}, {1, 1, 2}, {0, 1, 1}, {1, 2, 1}}},
     {{3, {CHUNK + 1, 2, 9}}, {{1, 1, 3}, {1, 1, 2}, {0, 0, 1}, {1, 1, 1}}},
+    {{4, {2, 3, 4, 5}}, {{1, 4, 5}, {1, 1, 1}, {0, 0, 0}, {1, 1, 1}}},
     {{5, {2, 2, 4, 3, 4}}, {{2, 3, 2}, {2, 1, 1}, {1, 0, 0}, {1, 1, 2}}},
 };
 

@@ -2,23 +2,38 @@
  *
  *   y[n,o,p] = b[o] + sum over k of w[o,k] columns[k,p]
  *
- * where columns[K,P] are the patches of sample n: x is the fine side of a map, y the coarse one
- * (kernels/conv_map.h), one matrix product a sample and group. */
+ * where columns[K,P] is what lies under the window in sample n: x is the fine side of a map, y the
+ * coarse one (kernels/conv_map.h). */
 #include "autograd/error.h"
 #include "autograd/kernels/conv_map.h"
 #include "autograd/kernels/parallel.h"
 #include "autograd/kernels/partials.h"
 #include "autograd/op.h"
 #include "autograd/ops.h"
+#include "autograd/tail.h"
+
+#include <string.h>
 
 extern const Op conv_op;
+
+typedef struct Conv {
+    const ConvMap *map;
+    const TailWork *tail;
+} Conv;
+
+enum { ADDEND = 3 }; /* the tail's, among the inputs */
 
 /* One run over the batch, forward or backward. */
 typedef struct Pass {
     const ConvMap *map;
-    Tensor *x, *w, *b, *y;
-    float *scratch;
-    Partials partials; /* backward's */
+    const TailWork *tail;
+    Tensor *x;
+    float *planes; /* of the value, between the products and the tail: worker_planes a worker */
+    size_t worker_planes;
+    ConvPass down, up;
+    Partials partials; /* of a chunk: dw by group as conv_pass_weight leaves it, then db[O] */
+    size_t weights;    /* floats of one group's dw there */
+    unsigned fresh;    /* the entry's */
 } Pass;
 
 static void check_shapes(const Tensor *x, const Tensor *w, const Tensor *b, const ConvSpec *spec) {
@@ -37,14 +52,21 @@ static void check_shapes(const Tensor *x, const Tensor *w, const Tensor *b, cons
           shape_text(ws, text[0]), shape_text(&b->shape, text[1]));
 }
 
+/* Each panel of channels, and its tail while it is in the cache. */
 static void forward_group(const Pass *pass, size_t s, int group, int worker) {
     const ConvMap *map = pass->map;
-    const float *columns =
-        conv_map_columns(map, pass->x->data + s * map->fine, pass->scratch, worker);
-    float *y = pass->y->data + s * map->coarse;
-    if (pass->b) conv_bias(pass->b->data + group * map->rows, map->rows, (size_t)map->positions, y);
-    const float *w = pass->w->data + (size_t)group * (size_t)map->rows * (size_t)map->depth;
-    conv_map_down(map, w, columns, pass->b ? 1.0f : 0.0f, y);
+    const TailWork *tail = pass->tail;
+    int rows = map->sides.rows;
+    size_t first = s * (size_t)rows; /* plane of the value */
+    float *planes = pass->planes + (size_t)worker * pass->worker_planes;
+    const float *x = conv_pass_frame(&pass->down, pass->x->data + s * map->fine, worker);
+    for (int c = 0, width; c < rows; c += width) {
+        width = panel_width(rows, c);
+        float *to = tail_target(tail, first + (size_t)c, planes);
+        conv_pass_panel(&pass->down, group, x, c, to, false, worker);
+        for (int j = c; j < c + width && j < rows; j++, to += tail->plane)
+            tail_run(tail, first + (size_t)j, to);
+    }
 }
 
 static void forward_chunk(void *context, int i, int worker) {
@@ -55,61 +77,108 @@ static void forward_chunk(void *context, int i, int worker) {
             forward_group(pass, (size_t)n * (size_t)groups + (size_t)g, g, worker);
 }
 
-Tensor *op_conv(Tape *tape, Tensor *x, Tensor *w, Tensor *b, const ConvSpec *spec) {
+/* `count` planes of the value for each worker. */
+static void make_planes(Arena *arena, Pass *pass, int count) {
+    pass->worker_planes = size_mul((size_t)count, pass->tail->plane);
+    size_t floats = size_mul(pass->worker_planes, (size_t)parallel_threads());
+    pass->planes = arena_alloc(arena, size_mul(floats, sizeof(float)));
+}
+
+Tensor *op_conv_tail(Tape *tape, Tensor *x, Tensor *w, Tensor *b, const ConvSpec *spec,
+                     const Tail *tail) {
     check_shapes(x, w, b, spec);
-    Tensor *y = tape_tensor(tape, window_shape(&spec->window, &x->shape, w->shape.dim[0]));
-    const ConvMap *map =
-        conv_map_new(tape->arena, &spec->window, spec->groups, &y->shape, &x->shape);
-    tape_record(tape, &conv_op, y, 3, (Tensor *[]){x, w, b}, (void *)map);
+    Shape value = window_shape(&spec->window, &x->shape, w->shape.dim[0]);
+    Conv *conv = arena_alloc(tape->arena, sizeof *conv);
+    conv->map = conv_map_new(tape->arena, &spec->window, spec->groups, &value, &x->shape);
+    conv->tail = tail_new(tape, tail, &value);
+    Tensor *y = conv->tail->out;
+    tape_record(tape, &conv_op, y, 4, (Tensor *[]){x, w, b, conv->tail->tail.addend}, conv);
 
     ArenaMark mark = arena_mark(tape->arena);
-    Pass pass = {.map = map, .x = x, .w = w, .b = b, .y = y};
-    pass.scratch = conv_map_scratch(tape->arena, map);
-    parallel_for(chunk_count(map->batch), forward_chunk, &pass);
+    Pass pass = {.map = conv->map, .tail = conv->tail, .x = x};
+    pass.down = conv_pass_new(tape->arena, sweep_down(tape->arena, &pass.map->sides),
+                              pass.map->groups, w->data, b ? b->data : NULL);
+    if (pass.tail->tail.pool) make_planes(tape->arena, &pass, PANEL_MOST);
+    parallel_for(chunk_count(pass.map->batch), forward_chunk, &pass);
     arena_rewind(tape->arena, mark);
     return y;
 }
 
+Tensor *op_conv(Tape *tape, Tensor *x, Tensor *w, Tensor *b, const ConvSpec *spec) {
+    return op_conv_tail(tape, x, w, b, spec, NULL);
+}
+
+/* d loss / d value of one sample and group, [R,P]. */
+static const float *group_gradient(const Pass *pass, size_t s, int worker) {
+    const TailWork *tail = pass->tail;
+    size_t rows = (size_t)pass->map->sides.rows, first = s * rows;
+    if (tail_empty(&tail->tail)) return tail->out->grad + s * pass->map->coarse;
+    float *planes = pass->planes + (size_t)worker * pass->worker_planes;
+    for (size_t r = 0; r < rows; r++) {
+        float *plane = planes + r * tail->plane;
+        const float *g = tail_gradient(tail, first + r, plane);
+        if (g != plane) memcpy(plane, g, sizeof *g * tail->plane);
+        tail_addend_gradient(tail, first + r, g, pass->fresh >> ADDEND & 1);
+    }
+    return planes;
+}
+
 /* With g[O,P] = d loss / d y of one sample and group:
  *   dw[o,k] = sum over p of g[o,p] columns[k,p]          dw = g columns'
- *   dcolumns[k,p] = sum over o of w[o,k] g[o,p]          dcolumns = w' g, scattered back into dx
+ *   dcolumns[k,p] = sum over o of w[o,k] g[o,p]          dcolumns = w' g, each added to its dx
  *   db[o] = sum over p of g[o,p]
- * dw and db also sum over samples: here over those of a chunk, in partials_add over the chunks. */
+ * dw and db also sum over samples: here over those of a chunk, in partials_sum over the chunks. */
 static void backward_group(const Pass *pass, float *partial, size_t s, int group, int worker) {
     const ConvMap *map = pass->map;
-    const float *g = pass->y->grad + s * map->coarse;
-    size_t weights = (size_t)group * (size_t)map->rows * (size_t)map->depth;
-    if (pass->w->needs_grad)
-        conv_map_weight(map, g,
-                        conv_map_columns(map, pass->x->data + s * map->fine, pass->scratch, worker),
-                        partial + weights);
-    if (pass->b && pass->b->needs_grad)
-        conv_bias_gradient(g, map->rows, (size_t)map->positions,
-                           partial + pass->w->count + group * map->rows);
+    const float *g = group_gradient(pass, s, worker);
+    if (pass->weights) {
+        const float *x = conv_pass_frame(&pass->down, pass->x->data + s * map->fine, worker);
+        float *db = partial + pass->weights * (size_t)map->groups + group * map->sides.rows;
+        conv_pass_weight(&pass->down, x, g, partial + (size_t)group * pass->weights, db, worker);
+    }
     if (pass->x->needs_grad)
-        conv_map_up(map, pass->w->data + weights, g, pass->x->grad + s * map->fine, pass->scratch,
-                    worker);
+        conv_pass_run(&pass->up, group, conv_pass_frame(&pass->up, g, worker),
+                      pass->x->grad + s * map->fine, !(pass->fresh & 1), worker);
 }
 
 static void backward_chunk(void *context, int i, int worker) {
     const Pass *pass = context;
     int groups = pass->map->groups;
-    float *partial = partials_chunk(&pass->partials, i);
+    float *partial = pass->weights ? partials_chunk(&pass->partials, i) : NULL;
     for (int n = chunk_begin(i); n < chunk_end(i, pass->map->batch); n++)
         for (int g = 0; g < groups; g++)
             backward_group(pass, partial, (size_t)n * (size_t)groups + (size_t)g, g, worker);
 }
 
+static void add_sums(const Pass *pass, Tensor *w, Tensor *b) {
+    const ConvMap *map = pass->map;
+    const float *sums = partials_sum(&pass->partials);
+    for (int g = 0; w->needs_grad && g < map->groups; g++)
+        conv_pass_unpack(&pass->down, sums + (size_t)g * pass->weights,
+                         w->grad + (size_t)g * map->weights);
+    sums += pass->weights * (size_t)map->groups;
+    for (size_t o = 0; b && b->needs_grad && o < b->count; o++) b->grad[o] += sums[o];
+}
+
 static void conv_backward(const Entry *entry) {
-    const ConvMap *map = entry->saved;
+    const Conv *conv = entry->saved;
+    const ConvMap *map = conv->map;
+    Tensor *w = entry->in[1], *b = entry->in[2];
     Arena *arena = entry->tape->arena;
     ArenaMark mark = arena_mark(arena);
-    Pass pass = {
-        .map = map, .x = entry->in[0], .w = entry->in[1], .b = entry->in[2], .y = entry->out};
-    pass.partials = partials_new(arena, pass.w, pass.b, map->batch);
-    pass.scratch = conv_map_scratch(arena, map);
+    Pass pass = {.map = map, .tail = conv->tail, .x = entry->in[0], .fresh = entry->fresh};
+    if (!tail_empty(&conv->tail->tail)) make_planes(arena, &pass, map->sides.rows);
+    if (pass.x->needs_grad)
+        pass.up = conv_pass_new(arena, sweep_up(arena, &map->sides), map->groups, w->data, NULL);
+    bool sums = w->needs_grad || (b && b->needs_grad);
+    if (sums) {
+        pass.down = conv_pass_new(arena, sweep_down(arena, &map->sides), map->groups, NULL, NULL);
+        pass.weights = conv_pass_gradient(&pass.down);
+        size_t size = size_mul(pass.weights, (size_t)map->groups) + (size_t)w->shape.dim[0];
+        pass.partials = partials_sized(arena, size, map->batch);
+    }
     parallel_for(chunk_count(map->batch), backward_chunk, &pass);
-    partials_add(&pass.partials);
+    if (sums) add_sums(&pass, w, b);
     arena_rewind(arena, mark);
 }
 
@@ -150,6 +219,7 @@ static Tensor *conv_forward(Tape *tape, const Sample *sample) {
 const Op conv_op = {
     .name = "conv",
     .backward = conv_backward,
+    .fills = 1 | 1 << ADDEND,
     .samples = sizeof trials / sizeof *trials,
     .sample = conv_sample,
     .forward = conv_forward,

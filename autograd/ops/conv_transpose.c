@@ -10,6 +10,7 @@
 #include "autograd/kernels/conv_map.h"
 #include "autograd/kernels/parallel.h"
 #include "autograd/kernels/partials.h"
+#include "autograd/kernels/sums.h"
 #include "autograd/op.h"
 #include "autograd/ops.h"
 
@@ -18,9 +19,11 @@ extern const Op conv_transpose_op;
 /* One run over the batch, forward or backward. */
 typedef struct Pass {
     const ConvMap *map;
-    Tensor *x, *w, *b, *y;
-    float *scratch;
-    Partials partials; /* backward's */
+    Tensor *x, *y;
+    ConvPass down, up;
+    bool bias;         /* its gradient is wanted */
+    Partials partials; /* of a chunk: dw by group as conv_pass_weight leaves it, then db[O] */
+    size_t weights;    /* floats of one group's dw there; 0: not wanted */
 } Pass;
 
 static void check_shapes(const Tensor *x, const Tensor *w, const Tensor *b,
@@ -62,22 +65,14 @@ static Shape result_shape(const ConvTransposeSpec *spec, const Shape *x, int cha
     return out;
 }
 
-static size_t weight_offset(const ConvMap *map, int group) {
-    return (size_t)group * (size_t)map->rows * (size_t)map->depth;
-}
-
 static void forward_chunk(void *context, int i, int worker) {
     const Pass *pass = context;
     const ConvMap *map = pass->map;
-    int groups = map->groups, outputs = map->patches.channels;
     for (int n = chunk_begin(i); n < chunk_end(i, map->batch); n++)
-        for (int g = 0; g < groups; g++) {
-            size_t s = (size_t)n * (size_t)groups + (size_t)g;
-            float *y = pass->y->data + s * map->fine;
-            conv_bias(pass->b ? pass->b->data + g * outputs : NULL, outputs,
-                      patches_plane(&map->patches), y);
-            conv_map_up(map, pass->w->data + weight_offset(map, g), pass->x->data + s * map->coarse,
-                        y, pass->scratch, worker);
+        for (int g = 0; g < map->groups; g++) {
+            size_t s = (size_t)n * (size_t)map->groups + (size_t)g;
+            const float *x = conv_pass_frame(&pass->up, pass->x->data + s * map->coarse, worker);
+            conv_pass_run(&pass->up, g, x, pass->y->data + s * map->fine, false, worker);
         }
 }
 
@@ -90,32 +85,34 @@ Tensor *op_conv_transpose(Tape *tape, Tensor *x, Tensor *w, Tensor *b,
     tape_record(tape, &conv_transpose_op, y, 3, (Tensor *[]){x, w, b}, (void *)map);
 
     ArenaMark mark = arena_mark(tape->arena);
-    Pass pass = {.map = map, .x = x, .w = w, .b = b, .y = y};
-    pass.scratch = conv_map_scratch(tape->arena, map);
+    Pass pass = {.map = map, .x = x, .y = y};
+    pass.up = conv_pass_new(tape->arena, sweep_up(tape->arena, &map->sides), map->groups, w->data,
+                            b ? b->data : NULL);
     parallel_for(chunk_count(map->batch), forward_chunk, &pass);
     arena_rewind(tape->arena, mark);
     return y;
 }
 
-/* With g = d loss / d y of one sample and group, and columns[K,P] the patches gathered from g:
+/* With g = d loss / d y of one sample and group, and columns[K,P] what lies under the window in g:
  *   dx[c,p] = sum over k of w[c,k] columns[k,p]          dx = w columns: a convolution of g
  *   dw[c,k] = sum over p of x[c,p] columns[k,p]          dw = x columns'
  *   db[o] = sum over q of g[o,q]
- * dw and db also sum over samples: here over those of a chunk, in partials_add over the chunks. */
+ * dw and db also sum over samples: here over those of a chunk, in partials_sum over the chunks. */
 static void backward_group(const Pass *pass, float *partial, size_t s, int group, int worker) {
     const ConvMap *map = pass->map;
-    int outputs = map->patches.channels;
+    int outputs = map->sides.channels;
     const float *g = pass->y->grad + s * map->fine;
-    size_t weights = weight_offset(map, group);
-    if (pass->b && pass->b->needs_grad)
-        conv_bias_gradient(g, outputs, patches_plane(&map->patches),
-                           partial + pass->w->count + group * outputs);
-    if (!pass->w->needs_grad && !pass->x->needs_grad) return;
-    const float *columns = conv_map_columns(map, g, pass->scratch, worker);
-    if (pass->w->needs_grad)
-        conv_map_weight(map, pass->x->data + s * map->coarse, columns, partial + weights);
+    size_t plane = map->fine / (size_t)outputs;
+    float *db = partial + pass->weights * (size_t)map->groups + group * outputs;
+    for (int o = 0; pass->bias && o < outputs; o++)
+        db[o] += (float)row_sum(g + (size_t)o * plane, plane);
+    if (!pass->weights && !pass->x->needs_grad) return;
+    const float *frame = conv_pass_frame(&pass->down, g, worker);
+    if (pass->weights)
+        conv_pass_weight(&pass->down, frame, pass->x->data + s * map->coarse,
+                         partial + (size_t)group * pass->weights, NULL, worker);
     if (pass->x->needs_grad)
-        conv_map_down(map, pass->w->data + weights, columns, 1.0f, pass->x->grad + s * map->coarse);
+        conv_pass_run(&pass->down, group, frame, pass->x->grad + s * map->coarse, true, worker);
 }
 
 static void backward_chunk(void *context, int i, int worker) {
@@ -129,14 +126,21 @@ static void backward_chunk(void *context, int i, int worker) {
 
 static void conv_transpose_backward(const Entry *entry) {
     const ConvMap *map = entry->saved;
+    Tensor *w = entry->in[1], *b = entry->in[2];
     Arena *arena = entry->tape->arena;
     ArenaMark mark = arena_mark(arena);
-    Pass pass = {
-        .map = map, .x = entry->in[0], .w = entry->in[1], .b = entry->in[2], .y = entry->out};
-    pass.partials = partials_new(arena, pass.w, pass.b, map->batch);
-    pass.scratch = conv_map_scratch(arena, map);
+    size_t groups = (size_t)map->groups;
+    Pass pass = {.map = map, .x = entry->in[0], .y = entry->out, .bias = b && b->needs_grad};
+    pass.down = conv_pass_new(arena, sweep_down(arena, &map->sides), map->groups, w->data, NULL);
+    pass.weights = w->needs_grad ? conv_pass_gradient(&pass.down) : 0;
+    size_t size = size_mul(pass.weights, groups) + groups * (size_t)map->sides.channels;
+    pass.partials = partials_sized(arena, size, map->batch);
     parallel_for(chunk_count(map->batch), backward_chunk, &pass);
-    partials_add(&pass.partials);
+    const float *sums = partials_sum(&pass.partials);
+    for (size_t g = 0; pass.weights && g < groups; g++)
+        conv_pass_unpack(&pass.down, sums + g * pass.weights, w->grad + g * map->weights);
+    for (size_t o = 0; pass.bias && o < b->count; o++)
+        b->grad[o] += sums[pass.weights * groups + o];
     arena_rewind(arena, mark);
 }
 

@@ -1,100 +1,61 @@
-/* Max-pool: the largest value of each window; of equal values the first, in the window's order.
- * Padding never wins; a window that meets no input gives -infinity, as in PyTorch. A NaN wins over
- * all numbers, so that a diverged net is noticed. */
-#include "autograd/error.h"
+/* Max-pool (kernels/maxpool.h): nothing but a tail, behind a value that is there already. */
 #include "autograd/kernels/parallel.h"
-#include "autograd/kernels/patches.h"
 #include "autograd/op.h"
 #include "autograd/ops.h"
-
-#include <math.h>
-#include <stdint.h>
+#include "autograd/tail.h"
 
 extern const Op maxpool_op;
 
 typedef struct MaxPool {
-    Window window;
-    Patches patches;
-    Tensor *x, *y;   /* [N,C,...] */
-    int32_t *winner; /* as y: which element of its plane of x won; -1: none */
+    const TailWork *work;
+    Tensor *x; /* [N,C,...] */
+    float
+        *planes; /* backward's, one for each worker; NULL: the gradients are stored where they go */
 } MaxPool;
 
-/* Lets one kernel place compete for a row of outputs. `from` is the place of x[0] in its plane. */
-static void compete(int count, int stride, const float *restrict x, int32_t from, float *restrict y,
-                    int32_t *restrict winner) {
-    for (int i = 0; i < count; i++) {
-        float value = x[i * stride];
-        bool wins = (value > y[i]) | (value != value);
-        y[i] = wins ? value : y[i];
-        winner[i] = wins ? from + i * stride : winner[i];
-    }
+static size_t planes_begin(const MaxPool *pool, int chunk) {
+    return (size_t)chunk_begin(chunk) * (size_t)pool->work->channels;
 }
-
-static void pool_place(const MaxPool *pool, const Place *at, const float *x, float *y,
-                       int32_t *winner) {
-    int stride = pool->window.stride[2];
-    for (int d = at->span[0].begin; d < at->span[0].end; d++) {
-        Rows rows = place_rows(&pool->patches, at, d);
-        for (int h = 0; h < rows.count; h++) {
-            size_t from = rows.input + (size_t)h * rows.input_step;
-            size_t to = rows.output + (size_t)h * rows.output_step;
-            compete(rows.length, stride, x + from, (int32_t)from, y + to, winner + to);
-        }
-    }
+static size_t planes_end(const MaxPool *pool, int chunk) {
+    return (size_t)chunk_end(chunk, pool->x->shape.dim[0]) * (size_t)pool->work->channels;
 }
 
 static void forward_chunk(void *context, int i, int worker) {
     (void)worker;
     const MaxPool *pool = context;
-    size_t channels = (size_t)pool->patches.channels;
-    size_t x_plane = patches_plane(&pool->patches);
-    size_t y_plane = (size_t)patches_columns(&pool->patches);
-    for (int n = chunk_begin(i); n < chunk_end(i, pool->x->shape.dim[0]); n++) {
-        size_t first = (size_t)n * channels, last = first + channels; /* this sample's planes */
-        for (size_t j = first * y_plane; j < last * y_plane; j++) {
-            pool->y->data[j] = -INFINITY;
-            pool->winner[j] = -1;
-        }
-        for (int k = 0; k < patches_places(&pool->patches); k++) {
-            Place at = patches_place(&pool->patches, k);
-            for (size_t c = first; c < last; c++)
-                pool_place(pool, &at, pool->x->data + c * x_plane, pool->y->data + c * y_plane,
-                           pool->winner + c * y_plane);
-        }
-    }
+    for (size_t p = planes_begin(pool, i); p < planes_end(pool, i); p++)
+        tail_run(pool->work, p, pool->x->data + p * pool->work->plane);
 }
 
 Tensor *op_maxpool(Tape *tape, Tensor *x, const Window *window) {
-    MaxPool *pool = arena_alloc(tape->arena, sizeof *pool);
-    *pool = (MaxPool){.window = *window, .x = x};
-    pool->y = tape_tensor(tape, window_shape(window, &x->shape, x->shape.dim[1]));
-    pool->patches = patches_of(&pool->window, x->shape.dim[1], &x->shape);
-    pool->winner = arena_alloc(tape->arena, size_mul(pool->y->count, sizeof(int32_t)));
-    CHECK(patches_plane(&pool->patches) <= INT32_MAX, "maxpool: planes of %zu elements",
-          patches_plane(&pool->patches));
-    parallel_for(chunk_count(x->shape.dim[0]), forward_chunk, pool);
-    tape_record(tape, &maxpool_op, pool->y, 1, &x, pool);
-    return pool->y;
+    MaxPool pool = {.x = x};
+    pool.work = tail_new(tape, &(Tail){.pool = window}, &x->shape);
+    parallel_for(chunk_count(x->shape.dim[0]), forward_chunk, &pool);
+    tape_record(tape, &maxpool_op, pool.work->out, 1, &x, (void *)pool.work);
+    return pool.work->out;
 }
 
-/* y[p] = x[winner[p]]: the gradient goes to the winner alone. */
 static void backward_chunk(void *context, int i, int worker) {
-    (void)worker;
     const MaxPool *pool = context;
-    size_t channels = (size_t)pool->patches.channels;
-    size_t x_plane = patches_plane(&pool->patches);
-    size_t y_plane = (size_t)patches_columns(&pool->patches);
-    size_t first = (size_t)chunk_begin(i) * channels;
-    size_t last = (size_t)chunk_end(i, pool->x->shape.dim[0]) * channels;
-    for (size_t plane = first; plane < last; plane++) {
-        float *dx = pool->x->grad + plane * x_plane;
-        for (size_t j = plane * y_plane; j < (plane + 1) * y_plane; j++)
-            if (pool->winner[j] >= 0) dx[pool->winner[j]] += pool->y->grad[j];
+    size_t plane = pool->work->plane;
+    for (size_t p = planes_begin(pool, i); p < planes_end(pool, i); p++) {
+        float *dx = pool->x->grad + p * plane;
+        float *g = pool->planes ? pool->planes + (size_t)worker * plane : dx;
+        tail_gradient(pool->work, p, g);
+        for (size_t j = 0; pool->planes && j < plane; j++) dx[j] += g[j];
     }
 }
 
 static void maxpool_backward(const Entry *entry) {
-    parallel_for(chunk_count(entry->in[0]->shape.dim[0]), backward_chunk, entry->saved);
+    Arena *arena = entry->tape->arena;
+    ArenaMark mark = arena_mark(arena);
+    MaxPool pool = {.work = entry->saved, .x = entry->in[0]};
+    if (!entry->fresh) {
+        size_t floats = size_mul(pool.work->plane, (size_t)parallel_threads());
+        pool.planes = arena_alloc(arena, size_mul(floats, sizeof(float)));
+    }
+    parallel_for(chunk_count(pool.x->shape.dim[0]), backward_chunk, &pool);
+    arena_rewind(arena, mark);
 }
 
 static const struct {
@@ -129,6 +90,7 @@ static Tensor *maxpool_forward(Tape *tape, const Sample *sample) {
 const Op maxpool_op = {
     .name = "maxpool",
     .backward = maxpool_backward,
+    .fills = 1,
     .samples = sizeof trials / sizeof *trials,
     .sample = maxpool_sample,
     .forward = maxpool_forward,

@@ -1,12 +1,13 @@
 /* y = a b, element by element. */
 #include "autograd/error.h"
 #include "autograd/kernels/elementwise.h"
+#include "autograd/kernels/vector.h"
 #include "autograd/op.h"
 #include "autograd/ops.h"
 
 extern const Op mul_op;
 
-static void forward(const void *context, size_t begin, size_t end) {
+VECTOR static void forward(const void *context, size_t begin, size_t end) {
     const Entry *entry = context;
     const float *a = entry->in[0]->data, *b = entry->in[1]->data;
     float *y = entry->out->data;
@@ -25,7 +26,7 @@ Tensor *op_mul(Tape *tape, Tensor *a, Tensor *b) {
 
 /* dy/da = b and dy/db = a: each input receives the output's gradient times the other input. For a b
  * = a the two parts add up to 2 a. */
-static void backward_range(const void *context, size_t begin, size_t end) {
+VECTOR static void backward_range(const void *context, size_t begin, size_t end) {
     const Entry *entry = context;
     const float *dy = entry->out->grad;
     for (int k = 0; k < 2; k++) {

@@ -1,12 +1,13 @@
 /* y = max(x, 0). NaN stays NaN, so that a diverged net does not look like one that is merely
  * silent. */
 #include "autograd/kernels/elementwise.h"
+#include "autograd/kernels/vector.h"
 #include "autograd/op.h"
 #include "autograd/ops.h"
 
 extern const Op relu_op;
 
-static void forward(const void *context, size_t begin, size_t end) {
+VECTOR static void forward(const void *context, size_t begin, size_t end) {
     const Entry *entry = context;
     const float *x = entry->in[0]->data;
     float *y = entry->out->data;
@@ -21,13 +22,15 @@ Tensor *op_relu(Tape *tape, Tensor *x) {
 }
 
 /* dy/dx is 1 where x passed and 0 where it was cut, the kink at 0 included. */
-static void backward_range(const void *context, size_t begin, size_t end) {
+VECTOR static void backward_range(const void *context, size_t begin, size_t end) {
     const Entry *entry = context;
     const float *x = entry->in[0]->data, *dy = entry->out->grad;
     float *dx = entry->in[0]->grad;
+    bool fresh = entry->fresh;
     for (size_t i = begin; i < end; i++) {
         float pass = dy[i]; /* loaded either way: a selection, no branch */
-        dx[i] += x[i] <= 0 ? 0 : pass;
+        pass = x[i] <= 0 ? 0 : pass;
+        dx[i] = fresh ? pass : dx[i] + pass;
     }
 }
 
@@ -48,4 +51,4 @@ static Tensor *run(Tape *tape, const Sample *s) {
     return op_relu(tape, s->in[0]);
 }
 
-const Op relu_op = {"relu", backward, .samples = 1, .sample = sample, .forward = run};
+const Op relu_op = {"relu", backward, .fills = 1, .samples = 1, .sample = sample, .forward = run};

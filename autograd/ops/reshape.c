@@ -2,6 +2,7 @@
  * gradients are two arrays, because x may have other readers. */
 #include "autograd/error.h"
 #include "autograd/kernels/elementwise.h"
+#include "autograd/kernels/vector.h"
 #include "autograd/op.h"
 #include "autograd/ops.h"
 
@@ -17,7 +18,7 @@ Tensor *op_reshape(Tape *tape, Tensor *x, Shape shape) {
 }
 
 /* y[i] = x[i]: the gradient passes as it is. */
-static void backward_range(const void *context, size_t begin, size_t end) {
+VECTOR static void backward_range(const void *context, size_t begin, size_t end) {
     const Entry *entry = context;
     const float *dy = entry->out->grad;
     float *dx = entry->in[0]->grad;

@@ -2,6 +2,8 @@
  * bias beta. */
 #include "nn/layers/batchnorm.h"
 
+#include <math.h>
+
 #include "nn/graph.h"
 
 static const Field fields[] = {
@@ -32,15 +34,37 @@ static void init(Node *node, Rng *rng) {
     for (size_t c = 0; c < gamma->count; c++) gamma->data[c] = var->data[c] = 1;
 }
 
-static Tensor *forward(const Run *run, const Node *node, Tensor *const in[]) {
+static Tensor *forward_tail(const Run *run, const Node *node, Tensor *const in[],
+                            const Tail *tail) {
     const BatchNormLayerSpec *spec = node->spec;
     if (run->training) node_tensor(node, "num_batches_tracked")->data[0]++;
-    return op_batchnorm(run->tape, in[0], node_tensor(node, "weight"), node_tensor(node, "bias"),
-                        &(BatchNormSpec){.mean = node_tensor(node, "running_mean")->data,
-                                         .var = node_tensor(node, "running_var")->data,
-                                         .momentum = spec->momentum,
-                                         .eps = spec->eps,
-                                         .training = run->training});
+    return op_batchnorm_tail(run->tape, in[0], node_tensor(node, "weight"),
+                             node_tensor(node, "bias"),
+                             &(BatchNormSpec){.mean = node_tensor(node, "running_mean")->data,
+                                              .var = node_tensor(node, "running_var")->data,
+                                              .momentum = spec->momentum,
+                                              .eps = spec->eps,
+                                              .training = run->training},
+                             tail);
+}
+
+static Tensor *forward(const Run *run, const Node *node, Tensor *const in[]) {
+    return forward_tail(run, node, in, NULL);
+}
+
+/* Where nothing is learned it is a function of each value alone. */
+static bool add_to_tail(const Run *run, const Node *node, Tensor *const in[], Tail *tail) {
+    (void)in;
+    if (run->training || run->tape->recording || !tail_empty(tail)) return false;
+    const BatchNormLayerSpec *spec = node->spec;
+    const Tensor *gamma = node_tensor(node, "weight"), *var = node_tensor(node, "running_var");
+    Tensor *scale = tape_tensor(run->tape, gamma->shape);
+    for (size_t c = 0; c < gamma->count; c++)
+        scale->data[c] = gamma->data[c] * (1 / sqrtf(var->data[c] + spec->eps));
+    tail->mean = node_tensor(node, "running_mean")->data;
+    tail->scale = scale->data;
+    tail->shift = node_tensor(node, "bias")->data;
+    return true;
 }
 
 /* With mean 0 and variance 1, and nothing to keep that from dividing by 0, normalising changes
@@ -62,6 +86,8 @@ const Layer batchnorm_layer = {
     .shape = shape,
     .init = init,
     .forward = forward,
+    .forward_tail = forward_tail,
+    .tail = add_to_tail,
     .apply = apply,
     .rule = "fold",
 };

@@ -52,7 +52,12 @@ Tensor *conv_apply(Tape *tape, const Node *node, Tensor *x, Tensor *w, Tensor *b
     return op_conv(tape, x, w, b, &(ConvSpec){spec->window, spec->groups});
 }
 
+Tensor *conv_forward_tail(const Run *run, const Node *node, Tensor *const in[], const Tail *tail) {
+    const ConvLayerSpec *spec = node->spec;
+    return op_conv_tail(run->tape, in[0], node_tensor(node, "weight"), node_tensor(node, "bias"),
+                        &(ConvSpec){spec->window, spec->groups}, tail);
+}
+
 Tensor *conv_forward(const Run *run, const Node *node, Tensor *const in[]) {
-    return conv_apply(run->tape, node, in[0], node_tensor(node, "weight"),
-                      node_tensor(node, "bias"));
+    return conv_forward_tail(run, node, in, NULL);
 }

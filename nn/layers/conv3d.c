@@ -11,6 +11,7 @@ const Layer conv3d_layer = {
     .shape = conv_shape,
     .init = conv_init,
     .forward = conv_forward,
+    .forward_tail = conv_forward_tail,
     .apply = conv_apply,
     .rule = "weighted",
 };

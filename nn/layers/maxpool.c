@@ -5,6 +5,13 @@ static Tensor *forward(const Run *run, const Node *node, Tensor *const in[]) {
     return op_maxpool(run->tape, in[0], &((const PoolSpec *)node->spec)->window);
 }
 
+static bool tail(const Run *run, const Node *node, Tensor *const in[], Tail *t) {
+    (void)run, (void)in;
+    if (t->pool) return false;
+    t->pool = &((const PoolSpec *)node->spec)->window;
+    return true;
+}
+
 const Layer maxpool_layer = {
     .name = "maxpool",
     .summary = "largest value of each window: kernel= stride= padding= dilation=",
@@ -13,5 +20,6 @@ const Layer maxpool_layer = {
     .fields = maxpool_fields,
     .shape = pool_shape,
     .forward = forward,
+    .tail = tail,
     .rule = "share",
 };

@@ -1,0 +1,32 @@
+#include "autograd/kernels/sums.h"
+
+#include "autograd/kernels/vector.h"
+
+enum { LANES = 16 };
+
+/* By halves: one after another, each addition would wait for the last. */
+static inline double lanes_sum(const float lane[LANES]) {
+    double sum[LANES];
+    for (int k = 0; k < LANES; k++) sum[k] = (double)lane[k];
+    for (int half = LANES / 2; half > 0; half /= 2)
+        for (int k = 0; k < half; k++) sum[k] += sum[k + half];
+    return sum[0];
+}
+
+VECTOR double row_sum(const float *x, size_t count) {
+    float lane[LANES] = {0};
+    size_t i = 0;
+    for (; i + LANES <= count; i += LANES)
+        for (size_t k = 0; k < LANES; k++) lane[k] += x[i + k];
+    for (size_t k = 0; i + k < count; k++) lane[k] += x[i + k];
+    return lanes_sum(lane);
+}
+
+VECTOR double row_dot(const float *a, float a_mean, const float *x, float mean, size_t count) {
+    float lane[LANES] = {0};
+    size_t i = 0;
+    for (; i + LANES <= count; i += LANES)
+        for (size_t k = 0; k < LANES; k++) lane[k] += (a[i + k] - a_mean) * (x[i + k] - mean);
+    for (size_t k = 0; i + k < count; k++) lane[k] += (a[i + k] - a_mean) * (x[i + k] - mean);
+    return lanes_sum(lane);
+}

@@ -1,0 +1,36 @@
+/* The definition of the tile products. */
+#include "autograd/kernels/tile.h"
+
+#include <stddef.h>
+
+static void scalar_run(const Tile *t) {
+    for (int r = 0; r < t->rows; r++) {
+        const float *in = t->in + t->row[r], *b = t->b;
+        float *out = t->out + (size_t)r * (size_t)t->width, sum[PANEL_MOST];
+        for (int j = 0; j < t->width; j++) sum[j] = t->start ? t->start[j] : out[j];
+        for (int i = 0; i < t->steps; i++, b += t->width)
+            for (int j = 0; j < t->width; j++) sum[j] += in[t->step[i]] * b[j];
+        for (int j = 0; j < t->width; j++) out[j] = sum[j];
+    }
+}
+
+static void scalar_transpose(int rows, int columns, const float *from, int from_stride, float *to,
+                             int to_stride, bool add) {
+    for (int c = 0; c < columns; c++)
+        for (int r = 0; r < rows; r++) {
+            float value = from[(size_t)r * (size_t)from_stride + (size_t)c];
+            float *at = to + (size_t)c * (size_t)to_stride + (size_t)r;
+            *at = add ? *at + value : value;
+        }
+}
+
+static bool scalar_usable(void) {
+    return true;
+}
+
+const TileKernel tile_scalar = {
+    .name = "scalar",
+    .usable = scalar_usable,
+    .run = scalar_run,
+    .transpose = scalar_transpose,
+};

@@ -1,0 +1,97 @@
+/* What one core of this processor can do at most: the yardstick of the figures in RESULTS.md. Best
+ * of several runs of each loop, in processor time, so that other work on the machine counts little:
+ *
+ *   fma           multiply-adds of floats in 12 registers of AVX2, as many as hide their latency
+ *   madd          multiply-adds of 16-bit integers, vpmaddwd and vpaddd likewise
+ *   sgemm         OpenBLAS on 1024 x 1024 matrices, in multiply-adds
+ *   copy          bytes copied from one array of 64 MiB to another
+ *
+ * Prints one JSON object, in 10^9 a second. */
+#include <cblas.h>
+#include <immintrin.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+enum { RUNS = 7, STEPS = 4000000, SIDE = 1024, COPY = 1 << 26 };
+
+static double seconds(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+#define TWELVE(DO) DO(0) DO(1) DO(2) DO(3) DO(4) DO(5) DO(6) DO(7) DO(8) DO(9) DO(10) DO(11)
+#define DECLARE(i) register __m256i sum##i = _mm256_setzero_si256();
+/* Assembly, because a compiler would see that nobody wants the sums. */
+#define FMA(i) __asm__ volatile("vfmadd231ps %1, %1, %0" : "+x"(sum##i) : "x"(one));
+#define MADD(i)                                                                                    \
+    __asm__ volatile("vpmaddwd %1, %1, %%ymm15; vpaddd %%ymm15, %0, %0"                            \
+                     : "+x"(sum##i)                                                                \
+                     : "x"(one)                                                                    \
+                     : "xmm15");
+
+static double fma_steps(void) {
+    __m256 one = _mm256_set1_ps(0.5f);
+    TWELVE(DECLARE)
+    for (int i = 0; i < STEPS; i++) {
+        TWELVE(FMA)
+    }
+    return 12.0 * 8 * STEPS;
+}
+
+static double madd_steps(void) {
+    __m256i one = _mm256_set1_epi16(1);
+    TWELVE(DECLARE)
+    for (int i = 0; i < STEPS; i++) {
+        TWELVE(MADD)
+    }
+    return 12.0 * 16 * STEPS;
+}
+
+static float *matrix[3];
+static char *array[2];
+
+static double sgemm_steps(void) {
+    cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, SIDE, SIDE, SIDE, 1, matrix[0], SIDE,
+                matrix[1], SIDE, 0, matrix[2], SIDE);
+    return (double)SIDE * SIDE * SIDE;
+}
+
+static double copy_steps(void) {
+    memcpy(array[1], array[0], COPY);
+    return COPY;
+}
+
+static double best(double steps(void)) {
+    double most = 0;
+    for (int run = 0; run < RUNS; run++) {
+        double start = seconds(), done = steps();
+        double rate = done / (seconds() - start) * 1e-9;
+        if (rate > most) most = rate;
+    }
+    return most;
+}
+
+int main(void) {
+    if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma")) {
+        fputs("peaks: this processor has no AVX2\n", stderr);
+        return 1;
+    }
+    openblas_set_num_threads(1);
+    for (int i = 0; i < 3; i++) {
+        matrix[i] = malloc(sizeof(float) * SIDE * SIDE);
+        if (!matrix[i]) return 1;
+        for (int j = 0; j < SIDE * SIDE; j++) matrix[i][j] = (float)(j % 7);
+    }
+    for (int i = 0; i < 2; i++) {
+        array[i] = malloc(COPY);
+        if (!array[i]) return 1;
+        memset(array[i], i, COPY);
+    }
+    double fma = best(fma_steps), madd = best(madd_steps), sgemm = best(sgemm_steps);
+    printf("{\"fma\": %.1f, \"madd\": %.1f, \"sgemm\": %.1f, \"copy\": %.1f}\n", fma, madd, sgemm,
+           best(copy_steps));
+    return 0;
+}

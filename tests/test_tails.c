@@ -1,0 +1,178 @@
+/* Ops with a tail, and rounding joined with relu and pool, against the same ops one by one: equal
+ * values and equal gradients, whatever is there already. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <math.h>
+
+#include "autograd/op.h"
+#include "autograd/ops.h"
+#include "nn/graph.h"
+#include "quant/fakequant.h"
+#include "tests/reference.h"
+
+enum { INPUTS = 4 }; /* x, w or gamma, b or beta, addend */
+
+typedef struct Case {
+    Tensor *in[INPUTS];
+    Tail tail;
+    Window window, pool;
+    BatchNormSpec norm;
+    QParams q;
+} Case;
+
+typedef Tensor *Head(Tape *tape, const Case *c, const Tail *tail);
+
+static Tensor *conv(Tape *tape, const Case *c, const Tail *tail) {
+    return op_conv_tail(tape, c->in[0], c->in[1], c->in[2], &(ConvSpec){c->window, 1}, tail);
+}
+
+static Tensor *batchnorm(Tape *tape, const Case *c, const Tail *tail) {
+    return op_batchnorm_tail(tape, c->in[0], c->in[1], c->in[2], &c->norm, tail);
+}
+
+static Tensor *rest(Tape *tape, const Tail *tail, Tensor *y) {
+    if (tail->addend) y = op_add(tape, y, tail->addend);
+    if (tail->relu) y = op_relu(tape, y);
+    return tail->pool ? op_maxpool(tape, y, tail->pool) : y;
+}
+
+/* The loss is the sum of y[i] (i mod 7 - 3). Gradients of inputs that are `given` are added to 1.
+ */
+static void backward(Tape *tape, Arena *arena, const Case *c, Tensor *y, const bool given[]) {
+    for (int k = 0; k < INPUTS; k++) {
+        if (!c->in[k]) continue;
+        c->in[k]->grad = NULL;
+        if (!given[k]) continue;
+        float *grad = tensor_grad(arena, c->in[k]);
+        for (size_t i = 0; i < c->in[k]->count; i++) grad[i] = 1;
+    }
+    Tensor *weight = tape_tensor(tape, SHAPE(1, (int)y->count));
+    for (size_t i = 0; i < y->count; i++) weight->data[i] = (float)((int)(i % 7) - 3);
+    Tensor *row = op_reshape(tape, y, SHAPE(1, (int)y->count));
+    Tensor *loss = op_reshape(tape, op_linear(tape, row, weight, NULL), (Shape){0});
+    tape_backward(tape, loss);
+}
+
+/* One run of the whole and one of the parts. */
+static void compare(Arena *arena, Case *c, Tensor *whole(Tape *, const Case *),
+                    Tensor *parts(Tape *, const Case *), const bool given[]) {
+    Tape *tape = tape_new(true), *other = tape_new(true);
+    Tensor *y = whole(tape, c);
+    backward(tape, arena, c, y, given);
+    float *grad[INPUTS] = {NULL};
+    for (int k = 0; k < INPUTS; k++)
+        if (c->in[k]) grad[k] = c->in[k]->grad;
+    Tensor *z = parts(other, c);
+    backward(other, arena, c, z, given);
+    assert_true(shape_equal(&y->shape, &z->shape));
+    assert_same("value", y->data, z->data, y->count);
+    for (int k = 0; k < INPUTS; k++)
+        if (grad[k]) assert_same("gradient", grad[k], c->in[k]->grad, c->in[k]->count);
+    tape_free(tape);
+    tape_free(other);
+}
+
+static Head *head;
+
+static Tensor *whole_of_head(Tape *tape, const Case *c) {
+    return head(tape, c, &c->tail);
+}
+static Tensor *parts_of_head(Tape *tape, const Case *c) {
+    return rest(tape, &c->tail, head(tape, c, NULL));
+}
+
+static Tensor *integers(Arena *arena, Rng *rng, Shape shape) {
+    Tensor *t = sample_leaf(arena, rng, shape, 1);
+    fill_integers(rng, t->data, t->count);
+    return t;
+}
+
+/* A window that fits; windows that may lie in the padding alone are among them. */
+static Window random_pool(Rng *rng, const Shape *x) {
+    Window w = window_identity();
+    int size[SPATIAL];
+    window_sizes(x, size);
+    for (int d = 1; d < SPATIAL; d++) {
+        w.kernel[d] = random_between(rng, 1, 2);
+        w.stride[d] = random_between(rng, 1, 2);
+        w.padding[d] = random_between(rng, 0, 2) / 2;
+        if (window_out(&w, d, size[d]) < 1) w.kernel[d] = 1;
+    }
+    return w;
+}
+
+static void random_tail(Arena *arena, Rng *rng, Case *c, const Shape *value, int trial) {
+    c->tail.relu = trial & 1;
+    if (trial & 2) c->tail.addend = c->in[3] = integers(arena, rng, *value);
+    c->pool = random_pool(rng, value);
+    if (trial & 4) c->tail.pool = &c->pool;
+}
+
+static void ops_with_tails(void **state) {
+    (void)state;
+    Arena *arena = arena_new();
+    Rng rng = rng_stream(4, RNG_TEST, 0);
+    for (int trial = 0; trial < 200; trial++) {
+        arena_reset(arena);
+        Case c = {.window = window_identity()};
+        int channels = random_between(&rng, 1, 30), size = random_between(&rng, 3, 20);
+        Shape x = SHAPE(random_between(&rng, 1, 10), 2, size, random_between(&rng, 3, 20));
+        head = trial % 2 ? batchnorm : conv;
+        if (head == conv) {
+            c.window.kernel[1] = c.window.kernel[2] = 3;
+            c.window.padding[1] = random_between(&rng, 0, 1);
+            c.in[1] = integers(arena, &rng, SHAPE(channels, 2, 3, 3));
+        } else {
+            x.dim[1] = channels;
+            c.in[1] = sample_leaf(arena, &rng, SHAPE(channels), 1);
+            c.norm = (BatchNormSpec){tensor_zeros(arena, SHAPE(channels))->data,
+                                     tensor_zeros(arena, SHAPE(channels))->data, 0.1f, 1e-5f, true};
+        }
+        c.in[0] = integers(arena, &rng, x);
+        c.in[2] = integers(arena, &rng, SHAPE(channels));
+        Shape value = head == conv ? window_shape(&c.window, &x, channels) : x;
+        random_tail(arena, &rng, &c, &value, trial / 2);
+        bool given[INPUTS] = {trial & 16, true, true, trial & 32};
+        compare(arena, &c, whole_of_head, parts_of_head, given);
+    }
+    arena_free(arena);
+}
+
+static Tensor *joined(Tape *tape, const Case *c) {
+    return op_fakequant_joined(tape, c->in[0], &c->q, STE_CODE, c->tail.relu, &c->pool);
+}
+static Tensor *one_by_one(Tape *tape, const Case *c) {
+    Tensor *x = c->tail.relu ? op_relu(tape, c->in[0]) : c->in[0];
+    return op_maxpool(tape, op_fakequant(tape, x, &c->q, STE_CODE), &c->pool);
+}
+
+static void rounding_joined(void **state) {
+    (void)state;
+    Arena *arena = arena_new();
+    Rng rng = rng_stream(5, RNG_TEST, 0);
+    for (int trial = 0; trial < 100; trial++) {
+        arena_reset(arena);
+        float scale = 0.3f;
+        int32_t zero = trial % 3;
+        Case c = {.q = {1, &scale, &zero, 0, 9}, .tail.relu = trial & 1};
+        Shape x = SHAPE(random_between(&rng, 1, 10), 3, random_between(&rng, 2, 20),
+                        random_between(&rng, 2, 20));
+        c.in[0] = sample_leaf(arena, &rng, x, 2);
+        c.pool = random_pool(&rng, &x);
+        bool given[INPUTS] = {trial & 2};
+        compare(arena, &c, joined, one_by_one, given);
+    }
+    arena_free(arena);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(ops_with_tails),
+        cmocka_unit_test(rounding_joined),
+    };
+    return cmocka_run_group_tests(tests, NULL, stop_pool);
+}
