@@ -118,7 +118,9 @@ static bool is_slot(const Slots *slots, const char *name) {
     return strncmp(name, OPTIMIZER, strlen(OPTIMIZER)) == 0;
 }
 
-static bool compare_file(const SafeFile *file, const Slots *slots, const char *path, Error *error) {
+/* `net` is how the message calls the net. */
+static bool compare_file(const SafeFile *file, const Slots *slots, const char *path,
+                         const char *net, Error *error) {
     Faults faults = {slots->arena, arena_text(slots->arena, "%s", ""), 0};
     for (int i = 0; i < slots->count; i++) compare_slot(&faults, file, &slots->slot[i]);
     for (int i = 0; i < file->count; i++)
@@ -126,9 +128,8 @@ static bool compare_file(const SafeFile *file, const Slots *slots, const char *p
             add_fault(&faults,
                       arena_text(slots->arena, "%s is not of this net", file->tensor[i].name));
     if (!faults.count) return true;
-    return error_set(error, ERROR_INPUT, "%s: %d tensor%s do%s not fit the net it carries:%s", path,
-                     faults.count, faults.count == 1 ? "" : "s", faults.count == 1 ? "es" : "",
-                     faults.text);
+    return error_set(error, ERROR_INPUT, "%s: %d tensor%s do%s not fit %s:%s", path, faults.count,
+                     faults.count == 1 ? "" : "s", faults.count == 1 ? "es" : "", net, faults.text);
 }
 
 static bool fill_slots(const SafeFile *file, const Slots *slots, const char *path, Error *error) {
@@ -270,14 +271,25 @@ static bool read_model(Model *model, const SafeFile *file, Stage stage, const ch
     if (training && !json_is_object(model->training))
         return error_set(error, ERROR_INPUT, "%s: stair.training: expected an object", path);
     const Slots *slots = model_arrays(model, model->arena);
-    if (!compare_file(file, slots, path, error) || !fill_slots(file, slots, path, error) ||
-        !settle(model, slots, path, error))
+    if (!compare_file(file, slots, path, "the net it carries", error) ||
+        !fill_slots(file, slots, path, error) || !settle(model, slots, path, error))
         return false;
     Error reason = {0};
     if (stage == STAGE_FROZEN && !quant_complete(model->quant, &reason))
         return error_set(error, ERROR_INPUT, "%s: %.500s", path, reason.message);
     model->file = file;
     return true;
+}
+
+bool model_fill(Model *model, const SafeFile *file, const char *path, Error *error) {
+    CHECK(model->stage == STAGE_FLOAT, "stage %s", stage_name(model->stage));
+    Arena *arena = arena_new();
+    const Slots *slots = model_arrays(model, arena);
+    bool ok = compare_file(file, slots, path, arena_text(arena, "the net %s", model->graph->name),
+                           error) &&
+              fill_slots(file, slots, path, error) && settle(model, slots, path, error);
+    arena_free(arena);
+    return ok;
 }
 
 Model *model_load(const char *path, Error *error) {
