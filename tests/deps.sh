@@ -1,7 +1,8 @@
 #!/bin/sh
 # Installs the Debian packages that are missing; touches no package manager when none is.
 set -eu
-packages='gcc make libc6-dev libopenblas-dev zlib1g-dev libstb-dev libjansson-dev libcmocka-dev dataset-fashion-mnist'
+packages='gcc make libc6-dev libopenblas-dev zlib1g-dev libstb-dev libjansson-dev libcmocka-dev
+          libprotobuf-c-dev protobuf-c-compiler dataset-fashion-mnist'
 missing=''
 for p in $packages; do
     dpkg-query -W -f='${db:Status-Status}' "$p" 2>/dev/null | grep -qx installed || missing="$missing $p"

@@ -63,6 +63,7 @@ void help_command(FILE *file, const Command *command) {
         const OptionUse *use = command_takes(command, option_list[i].name);
         if (use) print_option(file, use);
     }
+    if (command->more_help) command->more_help(file);
     fprintf(file, "\nexamples:\n");
     for (const char *line = command->examples; *line; line += strcspn(line, "\n") + 1)
         fprintf(file, "  %.*s\n", (int)strcspn(line, "\n"), line);
