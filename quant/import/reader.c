@@ -51,30 +51,34 @@ Model *model_import(const char *path, const char *net, Error *error) {
     return model;
 }
 
+/* Numbers between commas; how many, 0 if the text is anything else. */
+static int parse_numbers(const char *text, int room, float value[]) {
+    if (text[strspn(text, "0123456789+-.eE,")]) return 0; /* no blanks, no "inf", no "nan", no 0x */
+    for (int count = 0; count < room; text++) {
+        char *end;
+        value[count++] = strtof(text, &end);
+        if (end == text) return 0;
+        if (!*end) return count;
+        text = end;
+    }
+    return 0;
+}
+
 bool normalization_parse(const char *text, Normalization *pixels, Error *error) {
     float value[2 * NORMALIZATION_CHANNELS];
-    int count = 0, channels = pixels->channels;
-    const char *c = text;
-    for (char *end; count < 2 * channels; c = end + 1) {
-        value[count] = strtof(c, &end);
-        if (end == c || !strchr("+-.0123456789", *c)) break; /* no blanks, no "inf", no "nan" */
-        count++;
-        c = end;
-        if (*end != ',') break;
-    }
+    int channels = pixels->channels, count = parse_numbers(text, 2 * channels, value);
     Normalization parsed = {.channels = channels};
-    bool ok = !*c && (count == 2 || count == 2 * channels);
+    bool ok = count == 2 || count == 2 * channels;
     for (int i = 0; ok && i < channels; i++) {
         parsed.mean[i] = value[count == 2 ? 0 : i];
         parsed.std[i] = value[count == 2 ? 1 : channels + i];
         ok = parsed.std[i] > 0 && isfinite(normalize_byte(0, parsed.mean[i], parsed.std[i])) &&
              isfinite(normalize_byte(255, parsed.mean[i], parsed.std[i]));
     }
-    if (!ok)
-        return error_set(
-            error, ERROR_USAGE,
-            "--normalize %.200s: expected MEAN,STD%s, the deviations more than 0", text,
-            channels == 1 ? "" : ", or a mean for each channel and then a deviation each");
-    *pixels = parsed;
-    return true;
+    if (ok) *pixels = parsed;
+    return ok ||
+           error_set(error, ERROR_USAGE,
+                     "--normalize %.200s: expected MEAN,STD%s, the deviations more than 0", text,
+                     channels == 1 ? ""
+                                   : ", or a mean for each channel and then a deviation for each");
 }
