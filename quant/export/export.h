@@ -8,7 +8,8 @@
 
 /* What the command line says about the result; each format reads what its row names. */
 typedef struct ExportOptions {
-    const char *prefix; /* of every C identifier */
+    const char *prefix;  /* of every C identifier */
+    const char *version; /* stair's, for files that tell who wrote them */
 } ExportOptions;
 
 /* What people are told about the result: lines, each with its newline. */
