@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "quant/given.h"
 #include "quant/model_arrays.h"
 
 #define FORMAT    "1"
@@ -238,6 +239,17 @@ static bool has_histograms(const Model *model, const SafeFile *file) {
                                              first)) != NULL;
 }
 
+/* Weight scales that came from elsewhere are arrays of a calibrated file; others follow from
+ * weights. */
+static void find_given(Model *model, const SafeFile *file) {
+    for (int i = 0; i < model->graph->nodes; i++) {
+        QNode *q = &model->quant->node[i];
+        const char *name = arena_text(model->arena, "%s.weight_fake_quant.scale", q->node->name);
+        if (!q->into && !q->is_float && q->rule->arrays && safetensors_find(file, name))
+            quant_give_weights(model->quant, q, NULL);
+    }
+}
+
 static bool read_quant(Model *model, const SafeFile *file, Stage stage, const char *path,
                        Error *error) {
     const char *text = metadata(file, "stair.quant", path, error);
@@ -253,6 +265,7 @@ static bool read_quant(Model *model, const SafeFile *file, Stage stage, const ch
     quant_fake(model->quant, true);
     if (stage == STAGE_QAT) quant_learn(model->quant, config.learn);
     if (stage == STAGE_CALIBRATED && has_histograms(model, file)) quant_collect(model->quant);
+    if (stage == STAGE_CALIBRATED) find_given(model, file);
     if (stage != STAGE_FROZEN) return true;
     if (!quant_integral(model->quant, &reason))
         return error_set(error, ERROR_INPUT, "%s: %.500s", path, reason.message);

@@ -13,7 +13,8 @@ bool onnx_knows(const unsigned char *data, size_t size) {
 /* --- memory --- */
 
 /* What unpacking may take. Messages are larger than their bytes: an empty one of two bytes is a
- * struct. Beyond a multiple that no sound file comes near, allocation fails, and unpacking with it. */
+ * struct. Beyond a multiple that no sound file comes near, allocation fails, and unpacking with it.
+ */
 typedef struct Budget {
     Arena *arena;
     size_t left;
@@ -88,7 +89,8 @@ static const char *shown(const char *name) {
 
 static bool check_tensor(const Onnx__TensorProto *tensor, Error *error) {
     const char *name = shown(tensor->name);
-    if (!name_sound(tensor->name)) return error_set(error, ERROR_INPUT, "a tensor's name is too long");
+    if (!name_sound(tensor->name))
+        return error_set(error, ERROR_INPUT, "a tensor's name is too long");
     if (tensor->n_external_data ||
         (tensor->has_data_location &&
          tensor->data_location != ONNX__TENSOR_PROTO__DATA_LOCATION__DEFAULT))
@@ -138,9 +140,8 @@ static bool check_node(const Onnx__NodeProto *node, Error *error) {
 
 static bool check_graph(const Onnx__GraphProto *graph, Error *error) {
     if (graph->n_node > ONNX_NODES || graph->n_initializer > ONNX_TENSORS)
-        return error_set(error, ERROR_INPUT,
-                         "%zu nodes and %zu initializers, at most %d and %d", graph->n_node,
-                         graph->n_initializer, ONNX_NODES, ONNX_TENSORS);
+        return error_set(error, ERROR_INPUT, "%zu nodes and %zu initializers, at most %d and %d",
+                         graph->n_node, graph->n_initializer, ONNX_NODES, ONNX_TENSORS);
     if (graph->n_sparse_initializer) return error_set(error, ERROR_INPUT, "it has sparse tensors");
     for (size_t i = 0; i < graph->n_input; i++)
         if (!name_sound(graph->input[i]->name))
@@ -184,7 +185,8 @@ const Onnx__ModelProto *onnx_parse(const unsigned char *data, size_t size, Arena
 
 static float real_at(const Onnx__TensorProto *tensor, const ElementType *type, size_t i) {
     if (tensor->has_raw_data) return type->real(tensor->raw_data.data + i * type->width);
-    return type->offset == COUNT(float_data) ? tensor->float_data[i] : (float)tensor->double_data[i];
+    return type->offset == COUNT(float_data) ? tensor->float_data[i]
+                                             : (float)tensor->double_data[i];
 }
 
 static int64_t whole_at(const Onnx__TensorProto *tensor, const ElementType *type, size_t i) {

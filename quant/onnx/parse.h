@@ -1,5 +1,5 @@
-/* From bytes to ONNX messages, and from a TensorProto to numbers. Files come from anywhere: memory is
- * bounded by the file's size, no message nests (onnx.proto), and nothing that a file names is
+/* From bytes to ONNX messages, and from a TensorProto to numbers. Files come from anywhere: memory
+ * is bounded by the file's size, no message nests (onnx.proto), and nothing that a file names is
  * opened. */
 #pragma once
 
@@ -19,10 +19,10 @@ enum {
 /* Does the file begin like a ModelProto? */
 bool onnx_knows(const unsigned char *data, size_t size);
 
-/* The model, its version in *opset, its graph proved as far as no operator's meaning is needed: every
- * tensor has its data, of the size that its type and dimensions make; no external data, functions,
- * sparse tensors or sub-graphs; numbers and names within limits. Owned by the arena. NULL and
- * ERROR_INPUT, without the file's name. */
+/* The model, its version in *opset, its graph proved as far as no operator's meaning is needed:
+ * every tensor has its data, of the size that its type and dimensions make; no external data,
+ * functions, sparse tensors or sub-graphs; numbers and names within limits. Owned by the arena.
+ * NULL and ERROR_INPUT, without the file's name. */
 const Onnx__ModelProto *onnx_parse(const unsigned char *data, size_t size, Arena *arena,
                                    int64_t *opset, Error *error);
 
@@ -46,5 +46,6 @@ typedef struct OnnxConstant {
     int64_t least, most; /* of the codes */
 } OnnxConstant;
 
-/* A tensor that onnx_check has proved; NULL if its type has no numbers for nets (strings, complex). */
+/* A tensor that onnx_check has proved; NULL if its type has no numbers for nets (strings, complex).
+ */
 OnnxConstant *onnx_constant(const Onnx__TensorProto *tensor, Arena *arena);

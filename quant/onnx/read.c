@@ -23,11 +23,10 @@ void onnx_fault(OnnxReader *reader, const Onnx__NodeProto *node, const char *for
     va_end(arguments);
     reader->fault_count++;
     if (reader->fault_count > SHOWN + 1) return;
-    reader->faults =
-        reader->fault_count <= SHOWN
-            ? arena_text(reader->arena, "%s\n  %.80s (%.40s): %s", reader->faults,
-                         node_label(node), node->op_type ? node->op_type : "?", reason)
-            : arena_text(reader->arena, "%s\n  ...", reader->faults);
+    reader->faults = reader->fault_count <= SHOWN
+                         ? arena_text(reader->arena, "%s\n  %.80s (%.40s): %s", reader->faults,
+                                      node_label(node), node->op_type ? node->op_type : "?", reason)
+                         : arena_text(reader->arena, "%s\n  ...", reader->faults);
 }
 
 /* --- values --- */
@@ -117,28 +116,38 @@ static void make_unique(Graph *net, char name[NODE_NAME]) {
     char base[NODE_NAME];
     strcpy(base, name);
     for (int i = 2; graph_find(net, name); i++)
-        snprintf(name, NODE_NAME, "%.*s_%d", NODE_NAME - 8, base, i);
+        snprintf(name, NODE_NAME, "%.*s_%d", NODE_NAME - 12, base, i);
 }
 
-/* PyTorch writes MODULE/OPERATOR or MODULE/OPERATOR_2: the module's name, if it is still free. */
+/* Is the word OPERATOR or OPERATOR_2? */
+static bool is_operator(const char *word, const char *op_type) {
+    size_t length = strlen(op_type);
+    if (strncmp(word, op_type, length) != 0) return false;
+    word += length;
+    return !*word || (*word == '_' && word[1] && !word[1 + strspn(word + 1, "0123456789")]);
+}
+
+/* PyTorch writes MODULE/OPERATOR or MODULE/OPERATOR_2: the module's name, if it is still free.
+ * Otherwise an operator's own name is written small, as layers are. */
 static void name_node(OnnxReader *reader, const Onnx__NodeProto *node, char name[NODE_NAME]) {
-    const char *label = node_label(node);
+    char *label = arena_text(reader->arena, "%s", node_label(node));
     while (*label == '/') label++;
-    const char *last = strrchr(label, '/');
-    size_t type = strlen(node->op_type);
-    bool operator= strncmp(last ? last + 1 : label, node->op_type, type) == 0;
+    char *slash = strrchr(label, '/'), *last = slash ? slash + 1 : label;
+    bool by_operator = is_operator(last, node->op_type);
+    for (char *c = last; by_operator && *c; c++)
+        if (*c >= 'A' && *c <= 'Z') *c += 'a' - 'A';
     make_legal(label, name);
-    if (operator&& last) {
-        char *module = arena_text(reader->arena, "%.*s", (int)(last - label), label);
-        char shorter[NODE_NAME];
-        make_legal(module, shorter);
-        if (!graph_find(reader->net, shorter)) strcpy(name, shorter);
+    if (by_operator && slash) {
+        char module[NODE_NAME];
+        *slash = 0;
+        make_legal(label, module);
+        if (!graph_find(reader->net, module)) strcpy(name, module);
     }
     make_unique(reader->net, name);
 }
 
-Node *onnx_add(OnnxReader *reader, const Onnx__NodeProto *node, const Layer *layer, const void *spec,
-               int inputs, const int in[]) {
+Node *onnx_add(OnnxReader *reader, const Onnx__NodeProto *node, const Layer *layer,
+               const void *spec, int inputs, const int in[]) {
     char name[NODE_NAME];
     Error reason = {0};
     name_node(reader, node, name);
@@ -156,7 +165,8 @@ static bool index_values(OnnxReader *reader, Error *error) {
     const Onnx__GraphProto *proto = reader->proto;
     size_t room = proto->n_initializer + proto->n_input;
     for (size_t i = 0; i < proto->n_node; i++) room += proto->node[i]->n_output;
-    if (room > 2 * ONNX_TENSORS) return error_set(error, ERROR_INPUT, "more than %d values", 2 * ONNX_TENSORS);
+    if (room > 2 * ONNX_TENSORS)
+        return error_set(error, ERROR_INPUT, "more than %d values", 2 * ONNX_TENSORS);
     reader->value = arena_alloc(reader->arena, sizeof *reader->value * (room + 1));
     if (!hcreate_r(2 * room + 16, reader->names))
         return error_set(error, ERROR_IO, "no memory for %zu names", room);
@@ -182,10 +192,12 @@ static bool add_input(OnnxReader *reader, const Onnx__ValueInfoProto *info, Erro
     bool tensor = type && type->value_case == ONNX__TYPE_PROTO__VALUE_TENSOR_TYPE;
     const Onnx__TensorShapeProto *shape = tensor ? type->tensor_type->shape : NULL;
     if (!shape || type->tensor_type->elem_type != ONNX__TENSOR_PROTO__DATA_TYPE__FLOAT)
-        return error_set(error, ERROR_INPUT, "input %.100s: expected floats of a known shape", name);
+        return error_set(error, ERROR_INPUT, "input %.100s: expected floats of a known shape",
+                         name);
     if (shape->n_dim < 2 || shape->n_dim > MAX_RANK)
-        return error_set(error, ERROR_INPUT, "input %.100s: %zu dimensions, expected a batch of 2 to %d",
-                         name, shape->n_dim, MAX_RANK);
+        return error_set(error, ERROR_INPUT,
+                         "input %.100s: %zu dimensions, expected a batch of 2 to %d", name,
+                         shape->n_dim, MAX_RANK);
     Shape sample = {.rank = (int)shape->n_dim - 1};
     double count = 1;
     for (size_t d = 0; d < shape->n_dim; d++) {
@@ -197,9 +209,10 @@ static bool add_input(OnnxReader *reader, const Onnx__ValueInfoProto *info, Erro
             continue;
         }
         if (size < 1 || size > 1 << 20 || (count *= (double)size) > 0x1p28)
-            return error_set(error, ERROR_INPUT,
-                             "input %.100s: its dimension %zu is %lld; all but the batch must be known",
-                             name, d, (long long)size);
+            return error_set(
+                error, ERROR_INPUT,
+                "input %.100s: its dimension %zu is %lld; all but the batch must be known", name, d,
+                (long long)size);
         sample.dim[d - 1] = (int)size;
     }
     if (!add_value(reader, name, NULL, -1, error)) return false;
@@ -225,8 +238,8 @@ static bool find_input(OnnxReader *reader, Error *error) {
     return add_input(reader, input, error);
 }
 
-/* Which nodes the output depends on, and who reads what: backward, in the order of a file whose nodes
- * come after what they read. */
+/* Which nodes the output depends on, and who reads what: backward, in the order of a file whose
+ * nodes come after what they read. */
 static bool find_matters(OnnxReader *reader, Error *error) {
     const Onnx__GraphProto *proto = reader->proto;
     if (proto->n_output != 1)
@@ -245,8 +258,9 @@ static bool find_matters(OnnxReader *reader, Error *error) {
         for (size_t k = 0; reader->matters[i] && k < node->n_input; k++) {
             OnnxValue *value = onnx_value(reader, node, k);
             if (!value && *node->input[k])
-                return error_set(error, ERROR_INPUT, "node %.100s reads %.100s, which nothing makes",
-                                 node_label(node), node->input[k]);
+                return error_set(error, ERROR_INPUT,
+                                 "node %.100s reads %.100s, which nothing makes", node_label(node),
+                                 node->input[k]);
             if (!value) continue;
             if (value->maker >= i)
                 return error_set(error, ERROR_INPUT,
@@ -273,7 +287,8 @@ static void read_node(OnnxReader *reader, const Onnx__NodeProto *node) {
     bool standard = !node->domain || !*node->domain || strcmp(node->domain, "ai.onnx") == 0;
     const OnnxReading *reading = standard ? onnx_reading(node->op_type) : NULL;
     if (!reading) {
-        onnx_fault(reader, node, standard ? "this operator is not supported" : "not a standard operator");
+        onnx_fault(reader, node,
+                   standard ? "this operator is not supported" : "not a standard operator");
         return;
     }
     if (reads_nothing(reader, node)) return;

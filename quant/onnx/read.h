@@ -1,5 +1,6 @@
 /* Reading an ONNX graph as a net: one walk over its nodes, each by the row of its operator
- * (read_ops.c). What cannot be read is noted and the walk goes on, so that all of it is told at once.
+ * (read_ops.c). What cannot be read is noted and the walk goes on, so that all of it is told at
+ * once.
  *
  * The first dimension of every value is the batch; it is never looked at. */
 #pragma once
@@ -22,9 +23,9 @@ typedef struct OnnxValue {
     int node;                        /* of the net, whose value it is; -1: none */
     OnnxGrid *codes;                 /* it is that value as codes on this grid */
     int padding[SPATIAL];            /* it is that value with zeros around it, on each side */
-    int maker;   /* the ONNX node that makes it; -1: none does */
-    int readers; /* nodes that matter and read it, the graph's output too */
-    int reader;  /* one of them */
+    int maker;                       /* the ONNX node that makes it; -1: none does */
+    int readers;                     /* nodes that matter and read it, the graph's output too */
+    int reader;                      /* one of them */
 } OnnxValue;
 
 /* The batch dimension where dimensions are numbers (Shape). */
@@ -37,13 +38,13 @@ typedef struct OnnxReader {
     int64_t batch; /* the declared size of the batch; 0: any */
     Graph *net;
     int values;
-    OnnxValue *value;  /* [values] */
-    void *names;       /* how value_find finds them */
-    bool *matters;     /* [n_node] the output depends on it */
-    bool *done;        /* [n_node] read together with another */
-    OnnxGrid *grid[GRAPH_MAX_NODES]; /* that the value of node i is rounded to; NULL: none */
+    OnnxValue *value;                      /* [values] */
+    void *names;                           /* how value_find finds them */
+    bool *matters;                         /* [n_node] the output depends on it */
+    bool *done;                            /* [n_node] read together with another */
+    OnnxGrid *grid[GRAPH_MAX_NODES];       /* that the value of node i is rounded to; NULL: none */
     OnnxConstant *weight[GRAPH_MAX_NODES]; /* quantized weights of node i: scales for each output */
-    char *faults;      /* lines, each beginning with a newline */
+    char *faults;                          /* lines, each beginning with a newline */
     int fault_count;
 } OnnxReader;
 
@@ -81,8 +82,8 @@ OnnxValue *onnx_value(const OnnxReader *reader, const Onnx__NodeProto *node, siz
 OnnxValue *onnx_value_named(const OnnxReader *reader, const char *name);
 /* The numbers of input k if they are known, else NULL. */
 const OnnxConstant *onnx_known(OnnxReader *reader, const Onnx__NodeProto *node, size_t k);
-/* The net's node whose value input k is. -1, the fault noted, if it is none: it is known, in codes, or
- * could not be read (which is noted already). */
+/* The net's node whose value input k is. -1, the fault noted, if it is none: it is known, in codes,
+ * or could not be read (which is noted already). */
 int onnx_real(OnnxReader *reader, const Onnx__NodeProto *node, size_t k);
 
 const Onnx__AttributeProto *onnx_attribute_find(const Onnx__NodeProto *node, const char *name);
@@ -100,11 +101,14 @@ void onnx_passes(OnnxReader *reader, const Onnx__NodeProto *node, size_t k);
 
 /* Adds a node to the net, called after the ONNX node, and makes it what that makes. NULL: the net
  * refuses it, the fault is noted. */
-Node *onnx_add(OnnxReader *reader, const Onnx__NodeProto *node, const Layer *layer, const void *spec,
-               int inputs, const int in[]);
+Node *onnx_add(OnnxReader *reader, const Onnx__NodeProto *node, const Layer *layer,
+               const void *spec, int inputs, const int in[]);
 /* Reads the attributes of `node` that the row names into the spec, which holds its defaults. */
 bool onnx_read_attributes(OnnxReader *reader, const Onnx__NodeProto *node, const OnnxOp *op,
                           int spatial, void *spec);
+/* auto_pad, and the zeros of a Pad before the node, become the window's padding. */
+bool onnx_auto_pad(OnnxReader *reader, const Onnx__NodeProto *node, int in, Window *window);
+void onnx_take_padding(const OnnxValue *value, Window *window);
 /* A layer's spec with its defaults; `spatial` as of the layer's input. */
 void *onnx_spec(OnnxReader *reader, const Layer *layer, int spatial);
 /* The row of the operator for so many spatial dimensions; NULL: there is none. */
@@ -112,19 +116,20 @@ const OnnxOp *onnx_op_for(const char *op_type, int spatial);
 
 /* --- the rows' functions, by file --- */
 
-void onnx_read_layer(OnnxReader *reader, const Onnx__NodeProto *node);      /* read_layers.c */
-void onnx_read_window(OnnxReader *reader, const Onnx__NodeProto *node);     /* pools */
+void onnx_read_layer(OnnxReader *reader, const Onnx__NodeProto *node); /* read_layers.c */
+void onnx_read_softmax(OnnxReader *reader, const Onnx__NodeProto *node);
+void onnx_read_window(OnnxReader *reader, const Onnx__NodeProto *node); /* pools */
 void onnx_read_clip(OnnxReader *reader, const Onnx__NodeProto *node);
 void onnx_read_hardsigmoid(OnnxReader *reader, const Onnx__NodeProto *node);
 void onnx_read_pad(OnnxReader *reader, const Onnx__NodeProto *node);
 void onnx_read_reducemean(OnnxReader *reader, const Onnx__NodeProto *node);
-void onnx_read_weighted(OnnxReader *reader, const Onnx__NodeProto *node);   /* read_weighted.c */
+void onnx_read_weighted(OnnxReader *reader, const Onnx__NodeProto *node); /* read_weighted.c */
 void onnx_read_linear(OnnxReader *reader, const Onnx__NodeProto *node);
 void onnx_read_batchnorm(OnnxReader *reader, const Onnx__NodeProto *node);
-void onnx_read_quantize(OnnxReader *reader, const Onnx__NodeProto *node);   /* read_quantized.c */
+void onnx_read_quantize(OnnxReader *reader, const Onnx__NodeProto *node); /* read_quantized.c */
 void onnx_read_dequantize(OnnxReader *reader, const Onnx__NodeProto *node);
 void onnx_clip_codes(OnnxReader *reader, const Onnx__NodeProto *node);
-void onnx_read_shape(OnnxReader *reader, const Onnx__NodeProto *node);      /* read_shapes.c */
+void onnx_read_shape(OnnxReader *reader, const Onnx__NodeProto *node); /* read_shapes.c */
 void onnx_read_gather(OnnxReader *reader, const Onnx__NodeProto *node);
 void onnx_read_squeeze(OnnxReader *reader, const Onnx__NodeProto *node);
 void onnx_read_concat(OnnxReader *reader, const Onnx__NodeProto *node);

@@ -1,0 +1,206 @@
+/* Operators that compute with dimensions, and those that give values another shape. PyTorch writes
+ * x.view(x.size(0), -1) as Shape, Gather, Unsqueeze, Concat, Reshape: whole numbers that are known
+ * before the net runs, the batch apart (ONNX_BATCH). */
+#include <string.h>
+
+#include "quant/onnx/read.h"
+
+static OnnxConstant *new_ints(OnnxReader *reader, int count) {
+    OnnxConstant *ints = arena_zeros(reader->arena, sizeof *ints);
+    ints->type = ONNX__TENSOR_PROTO__DATA_TYPE__INT64;
+    ints->shape = SHAPE(count);
+    ints->count = (size_t)count;
+    ints->i = arena_zeros(reader->arena, sizeof *ints->i * (size_t)count);
+    return ints;
+}
+
+/* Whole numbers in one dimension, or one number alone, as input k; a fault if they are not known.
+ */
+static const OnnxConstant *known_ints(OnnxReader *reader, const Onnx__NodeProto *node, size_t k) {
+    const OnnxConstant *known = onnx_known(reader, node, k);
+    if (known && known->i && known->shape.rank <= 1 && known->count <= MAX_RANK) return known;
+    onnx_fault(reader, node, "its input %zu is not known before the net runs", k);
+    return NULL;
+}
+
+void onnx_read_shape(OnnxReader *reader, const Onnx__NodeProto *node) {
+    int in = onnx_real(reader, node, 0);
+    if (in < 0) return;
+    const Shape *shape = &reader->net->node[in].shape;
+    OnnxConstant *ints = new_ints(reader, shape->rank + 1);
+    ints->i[0] = ONNX_BATCH;
+    for (int d = 0; d < shape->rank; d++) ints->i[1 + d] = shape->dim[d];
+    if (onnx_attribute_find(node, "start") || onnx_attribute_find(node, "end"))
+        onnx_fault(reader, node, "start and end cannot be had");
+    else
+        onnx_makes_known(reader, node, ints);
+}
+
+void onnx_read_gather(OnnxReader *reader, const Onnx__NodeProto *node) {
+    const OnnxConstant *from = known_ints(reader, node, 0),
+                       *at = from ? known_ints(reader, node, 1) : NULL;
+    if (!at) return;
+    OnnxConstant *ints = new_ints(reader, (int)at->count);
+    ints->shape = at->shape;
+    for (size_t i = 0; i < at->count; i++) {
+        int64_t index = at->i[i] < 0 ? at->i[i] + (int64_t)from->count : at->i[i];
+        if (index < 0 || index >= (int64_t)from->count || onnx_int_of(node, "axis", 0)) {
+            onnx_fault(reader, node, "index %lld of %zu", (long long)index, from->count);
+            return;
+        }
+        ints->i[i] = from->i[index];
+    }
+    onnx_makes_known(reader, node, ints);
+}
+
+/* Squeeze and Unsqueeze of known numbers: between one number and a list of one. Of a value: the
+ * spatial dimensions of size 1 go, which a flatten does. */
+void onnx_read_squeeze(OnnxReader *reader, const Onnx__NodeProto *node) {
+    const OnnxConstant *known = onnx_known(reader, node, 0);
+    if (known && known->count == 1 && known->shape.rank <= 1) {
+        OnnxConstant *other = arena_alloc(reader->arena, sizeof *other);
+        *other = *known;
+        other->shape = strcmp(node->op_type, "Squeeze") == 0 ? (Shape){0} : SHAPE(1);
+        onnx_makes_known(reader, node, other);
+        return;
+    }
+    int in = onnx_real(reader, node, 0);
+    if (in < 0) return;
+    const Shape *shape = &reader->net->node[in].shape;
+    const OnnxConstant *axes = onnx_ints(reader, node, "axes", 1);
+    int rank = shape->rank + 1;
+    unsigned gone = 0;
+    for (size_t i = 0; axes && i < axes->count; i++) {
+        int64_t axis = axes->i[i] < 0 ? axes->i[i] + rank : axes->i[i];
+        if (axis >= 2 && axis < rank && shape->dim[axis - 1] == 1) gone |= 1u << axis;
+    }
+    if (strcmp(node->op_type, "Squeeze") != 0 || gone != (1u << rank) - 4)
+        onnx_fault(reader, node, "only all spatial dimensions together can be squeezed");
+    else
+        onnx_add(reader, node, layer_find("flatten"), NULL, 1, &in);
+}
+
+/* Of known numbers: one list. Of values: channels. */
+void onnx_read_concat(OnnxReader *reader, const Onnx__NodeProto *node) {
+    if (!onnx_known(reader, node, 0)) {
+        onnx_read_layer(reader, node);
+        return;
+    }
+    OnnxConstant *ints = new_ints(reader, MAX_RANK + 1);
+    ints->count = 0;
+    for (size_t k = 0; k < node->n_input; k++) {
+        const OnnxConstant *part = known_ints(reader, node, k);
+        if (!part) return;
+        for (size_t i = 0; i < part->count && ints->count <= MAX_RANK; i++)
+            ints->i[ints->count++] = part->i[i];
+    }
+    ints->shape = SHAPE((int)ints->count);
+    onnx_makes_known(reader, node, ints);
+}
+
+/* A weight in other dimensions; with as many numbers. */
+static void reshape_known(OnnxReader *reader, const Onnx__NodeProto *node,
+                          const OnnxConstant *known, const OnnxConstant *to) {
+    OnnxConstant *other = arena_alloc(reader->arena, sizeof *other);
+    *other = *known;
+    int64_t product = 1;
+    int free_dim = -1;
+    other->shape.rank = (int)to->count;
+    for (size_t d = 0; d < to->count; d++) {
+        int64_t size = to->i[d] == 0 && (int)d < known->shape.rank ? known->shape.dim[d] : to->i[d];
+        if (size == -1 && free_dim < 0)
+            free_dim = (int)d;
+        else if (size < 1 || size > 1 << 28 || (product *= size) > 1 << 28)
+            product = INT32_MAX;
+        other->shape.dim[d] = (int)size;
+        if (product == INT32_MAX) break;
+    }
+    if (free_dim >= 0 && product < INT32_MAX) {
+        other->shape.dim[free_dim] = (int)((int64_t)known->count / product);
+        product *= other->shape.dim[free_dim];
+    }
+    if (product != (int64_t)known->count || known->scales > 1)
+        onnx_fault(reader, node, "%zu numbers cannot have that shape", known->count);
+    else
+        onnx_makes_known(reader, node, other);
+}
+
+/* The batch stays the first dimension; -1 stands for what is left, 0 for the size as it is. */
+void onnx_read_reshape(OnnxReader *reader, const Onnx__NodeProto *node) {
+    const OnnxConstant *to = onnx_ints(reader, node, "shape", 1),
+                       *known = onnx_known(reader, node, 0);
+    if (!to || to->count > MAX_RANK || !to->count) {
+        onnx_fault(reader, node, "its shape is not known before the net runs");
+        return;
+    }
+    if (known) {
+        reshape_known(reader, node, known, to);
+        return;
+    }
+    int in = onnx_real(reader, node, 0);
+    if (in < 0) return;
+    const Shape *from = &reader->net->node[in].shape;
+    int64_t left = (int64_t)shape_count(from), product = 1;
+    Shape shape = {.rank = (int)to->count - 1};
+    int free_dim = -1;
+    for (int d = 1; d <= shape.rank; d++) {
+        int64_t size = to->i[d];
+        if (size == 0 && d <= from->rank && !onnx_int_of(node, "allowzero", 0))
+            size = from->dim[d - 1];
+        if (size == -1 && free_dim < 0) {
+            free_dim = d - 1;
+            continue;
+        }
+        if (size < 1 || size > left || (product *= size) > left) product = left + 1;
+        if (product > left) break;
+        shape.dim[d - 1] = (int)size;
+    }
+    /* the batch: its size, or what is left when all others are known */
+    bool batch = to->i[0] == ONNX_BATCH || to->i[0] == 0 ||
+                 (reader->batch > 0 && to->i[0] == reader->batch) ||
+                 (to->i[0] == -1 && free_dim < 0);
+    if (free_dim >= 0 && product <= left) {
+        shape.dim[free_dim] = (int)(left / product);
+        product *= left / product;
+    }
+    if (!batch || product != left || shape.rank < 1)
+        onnx_fault(reader, node, "its shape does not keep the batch as its first dimension");
+    else if (shape.rank == 1)
+        onnx_add(reader, node, layer_find("flatten"), NULL, 1, &in);
+    else
+        onnx_add(reader, node, layer_find("reshape"), &shape, 1, &in);
+}
+
+void onnx_read_flatten(OnnxReader *reader, const Onnx__NodeProto *node) {
+    int in = onnx_real(reader, node, 0);
+    if (in < 0) return;
+    int64_t axis = onnx_int_of(node, "axis", 1);
+    if (axis < 0) axis += reader->net->node[in].shape.rank + 1;
+    if (axis != 1)
+        onnx_fault(reader, node, "axis is %lld, only 1 can be had", (long long)axis);
+    else
+        onnx_add(reader, node, layer_find("flatten"), NULL, 1, &in);
+}
+
+/* Of known weights in two dimensions. */
+void onnx_read_transpose(OnnxReader *reader, const Onnx__NodeProto *node) {
+    const OnnxConstant *known = onnx_known(reader, node, 0);
+    const Onnx__AttributeProto *perm = onnx_attribute_find(node, "perm");
+    bool swap = known && known->f && known->shape.rank == 2 &&
+                (!perm || (perm->n_ints == 2 && perm->ints[0] == 1 && perm->ints[1] == 0));
+    if (!swap) {
+        onnx_fault(reader, node, "only weights of two dimensions can be transposed");
+        return;
+    }
+    OnnxConstant *other = arena_alloc(reader->arena, sizeof *other);
+    *other = *known;
+    int rows = known->shape.dim[0], columns = known->shape.dim[1];
+    other->shape = SHAPE(columns, rows);
+    other->axis = 1 - known->axis;
+    other->f = arena_alloc(reader->arena, sizeof(float) * known->count);
+    for (int r = 0; r < rows; r++)
+        for (int c = 0; c < columns; c++)
+            other->f[(size_t)c * (size_t)rows + (size_t)r] =
+                known->f[(size_t)r * (size_t)columns + (size_t)c];
+    onnx_makes_known(reader, node, other);
+}
