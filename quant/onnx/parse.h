@@ -12,7 +12,7 @@ enum {
     ONNX_NODES = 4096, /* of a graph */
     ONNX_TENSORS = 16384,
     ONNX_NAME = 1024, /* bytes of any name */
-    ONNX_OPSET_LEAST = 7,
+    ONNX_OPSET_LEAST = 1,
     ONNX_OPSET_MOST = 21,
 };
 

@@ -91,9 +91,29 @@ static bool check_only(OnnxReader *reader, const Onnx__NodeProto *node, const On
     return false;
 }
 
+/* An attribute that is not known may mean anything. */
+static bool check_known(OnnxReader *reader, const Onnx__NodeProto *node, const OnnxOp *op) {
+    static const char *const harmless[] = {"auto_pad",      /* read by those that have it */
+                                           "storage_order", /* of indices that nobody reads */
+                                           "broadcast", /* opset 6; of values that have one shape */
+                                           "consumed_inputs"};
+    for (size_t i = 0; i < node->n_attribute; i++) {
+        const char *name = node->attribute[i]->name ? node->attribute[i]->name : "";
+        bool known = false;
+        for (const OnnxAttribute *a = op->attribute; a->name; a++)
+            known |= strcmp(a->name, name) == 0;
+        for (size_t k = 0; k < sizeof harmless / sizeof *harmless; k++)
+            known |= strcmp(harmless[k], name) == 0;
+        if (known) continue;
+        onnx_fault(reader, node, "the attribute %.60s is not known", name);
+        return false;
+    }
+    return true;
+}
+
 bool onnx_read_attributes(OnnxReader *reader, const Onnx__NodeProto *node, const OnnxOp *op,
                           int spatial, void *spec) {
-    bool ok = true;
+    bool ok = check_known(reader, node, op);
     for (const OnnxAttribute *a = op->attribute; a->name; a++)
         ok &= a->field ? read_field(reader, node, op, a, spatial, spec)
                        : check_only(reader, node, a, spatial + 2);
@@ -218,6 +238,7 @@ void onnx_read_window(OnnxReader *reader, const Onnx__NodeProto *node) {
     }
     PoolSpec *spec = onnx_spec(reader, layer, spatial);
     spec->window = window_identity();
+    if (!check_known(reader, node, op)) return;
     for (const OnnxAttribute *a = op->attribute; a->name; a++)
         if (a->field && !read_field(reader, node, op, a, spatial, spec)) return;
     if (!onnx_auto_pad(reader, node, in, &spec->window)) return;

@@ -237,27 +237,29 @@ static json_t *grid_spec(const OnnxGrid *grid, Error *error, const char *name) {
 }
 
 /* For each quantizer's node the grid that the file gives its value: said of that node, of one that
- * it absorbed, or of one that passes its codes on. */
-static bool collect(const OnnxReader *reader, const QuantNet *net, const OnnxGrid *of[],
-                    Error *error) {
+ * it absorbed, or of one that passes its codes on. All say the same steps, and the narrowest range
+ * holds: the codes that are passed on are within it. */
+static bool collect(const OnnxReader *reader, const QuantNet *net, OnnxGrid of[], Error *error) {
     for (int i = 0; i < net->graph->nodes; i++) {
         const OnnxGrid *grid = reader->grid[i];
         if (!grid) continue;
-        const OnnxGrid **owner = &of[graph_find(net->graph, net->node[i].out->name)->index];
-        if (*owner && !same_grid(*owner, grid))
+        const char *name = net->node[i].out->name;
+        OnnxGrid *owner = &of[graph_find(net->graph, name)->index];
+        if (owner->scale == 0) *owner = *grid;
+        if (owner->scale != grid->scale || owner->zero != grid->zero)
             return error_set(error, ERROR_INPUT,
-                             "%s: it is rounded to two grids, or a layer that passes codes "
-                             "on changes them",
-                             net->node[i].out->name);
-        *owner = grid;
+                             "%s: its value is rounded to two grids, there and at %s", name,
+                             net->graph->node[i].name);
+        if (owner->least < grid->least) owner->least = grid->least;
+        if (owner->most > grid->most) owner->most = grid->most;
     }
     return true;
 }
 
 /* What the file says, in the words of a configuration. Layers without rounded weights, and values
  * without a grid, stay float. */
-static json_t *config_json(const OnnxReader *reader, const QuantNet *net,
-                           const OnnxGrid *const of[], Error *error) {
+static json_t *config_json(const OnnxReader *reader, const QuantNet *net, const OnnxGrid of[],
+                           Error *error) {
     json_t *nodes = json_object();
     for (int i = 0; nodes && i < net->graph->nodes; i++) {
         const QNode *q = &net->node[i];
@@ -265,8 +267,8 @@ static json_t *config_json(const OnnxReader *reader, const QuantNet *net,
         const OnnxConstant *weight = reader->weight[i];
         bool weighted = q->rule->arrays != NULL;
         json_t *word = json_null();
-        if (of[i] && (!weighted || weight)) {
-            json_t *activation = grid_spec(of[i], error, q->node->name);
+        if (of[i].scale > 0 && (!weighted || weight)) {
+            json_t *activation = grid_spec(&of[i], error, q->node->name);
             word = json_pack("{s:o*}", "activation", activation);
             if (weighted)
                 json_object_set_new(word, "weight",
@@ -292,12 +294,12 @@ static QuantNet *try_prepare(Graph *graph, Error *error) {
     return quant_prepare(graph, &config, error);
 }
 
-static bool set_grids(const OnnxReader *reader, QuantNet *net, const OnnxGrid *const of[],
-                      Error *error) {
+static bool set_grids(const OnnxReader *reader, QuantNet *net, const OnnxGrid of[], Error *error) {
     for (int i = 0; i < net->quantizers; i++) {
         Quantizer *quantizer = net->quantizer[i];
-        const OnnxGrid *grid = of[graph_find(net->graph, quantizer->name)->index];
-        if (!grid && !quantizer->bypassed)
+        const OnnxGrid *grid = &of[graph_find(net->graph, quantizer->name)->index];
+        bool given = grid->scale > 0;
+        if (!given && !quantizer->bypassed)
             return error_set(error, ERROR_INPUT,
                              "%s: a quantized layer reads its value, which no QuantizeLinear "
                              "rounds",
@@ -306,8 +308,10 @@ static bool set_grids(const OnnxReader *reader, QuantNet *net, const OnnxGrid *c
             (grid->scale != quantizer->q.scale[0] || grid->zero != quantizer->q.zero_point[0]))
             return error_set(error, ERROR_INPUT, "%s: the grid of its kind of layer has scale %g",
                              quantizer->name, (double)quantizer->q.scale[0]);
-        quantizer_give(quantizer, grid ? grid->scale : 1,
-                       grid ? (int32_t)grid->zero : quantizer->q.qmin);
+        if (given) /* a value that is never rounded needs some range, too, to be complete */
+            quantizer_give(quantizer, grid->scale, (int32_t)grid->zero);
+        else
+            quantizer_give(quantizer, quantizer->q.scale[0], quantizer->q.zero_point[0]);
     }
     for (int i = 0; i < net->graph->nodes; i++)
         if (reader->weight[i] && !net->node[i].into && !net->node[i].is_float)
@@ -316,7 +320,7 @@ static bool set_grids(const OnnxReader *reader, QuantNet *net, const OnnxGrid *c
 }
 
 bool onnx_calibrate(const OnnxReader *reader, Model *model, Error *error) {
-    const OnnxGrid *of[GRAPH_MAX_NODES] = {NULL};
+    OnnxGrid of[GRAPH_MAX_NODES] = {{0}}; /* scale 0: none */
     QuantNet *net = try_prepare(model->graph, error);
     if (!net || !collect(reader, net, of, error)) return false;
     json_t *json = config_json(reader, net, of, error);

@@ -53,31 +53,54 @@ void onnx_read_gather(OnnxReader *reader, const Onnx__NodeProto *node) {
     onnx_makes_known(reader, node, ints);
 }
 
-/* Squeeze and Unsqueeze of known numbers: between one number and a list of one. Of a value: the
- * spatial dimensions of size 1 go, which a flatten does. */
+/* A value under another shape: one dimension is a flatten. */
+static void add_reshape(OnnxReader *reader, const Onnx__NodeProto *node, int in,
+                        const Shape *shape) {
+    if (shape->rank == 1)
+        onnx_add(reader, node, layer_find("flatten"), NULL, 1, &in);
+    else
+        onnx_add(reader, node, layer_find("reshape"), shape, 1, &in);
+}
+
+/* The dimensions of a result of `rank` that the axes name, as bits. */
+static unsigned axes_of(const OnnxConstant *axes, int rank) {
+    unsigned bits = 0;
+    for (size_t i = 0; axes && i < axes->count; i++) {
+        int64_t axis = axes->i[i] < 0 ? axes->i[i] + rank : axes->i[i];
+        bits |= axis >= 0 && axis < rank ? 1u << axis : 1; /* outside: as bad as the batch */
+    }
+    return bits;
+}
+
+/* Squeeze and Unsqueeze. Of known numbers: between one number and a list of one. Of a value: sizes
+ * of 1, not the batch, go or come. */
 void onnx_read_squeeze(OnnxReader *reader, const Onnx__NodeProto *node) {
+    bool goes = strcmp(node->op_type, "Squeeze") == 0;
     const OnnxConstant *known = onnx_known(reader, node, 0);
     if (known && known->count == 1 && known->shape.rank <= 1) {
         OnnxConstant *other = arena_alloc(reader->arena, sizeof *other);
         *other = *known;
-        other->shape = strcmp(node->op_type, "Squeeze") == 0 ? (Shape){0} : SHAPE(1);
+        other->shape = goes ? (Shape){0} : SHAPE(1);
         onnx_makes_known(reader, node, other);
         return;
     }
     int in = onnx_real(reader, node, 0);
     if (in < 0) return;
-    const Shape *shape = &reader->net->node[in].shape;
     const OnnxConstant *axes = onnx_ints(reader, node, "axes", 1);
-    int rank = shape->rank + 1;
-    unsigned gone = 0;
-    for (size_t i = 0; axes && i < axes->count; i++) {
-        int64_t axis = axes->i[i] < 0 ? axes->i[i] + rank : axes->i[i];
-        if (axis >= 2 && axis < rank && shape->dim[axis - 1] == 1) gone |= 1u << axis;
+    Shape from = shape_batched(&reader->net->node[in].shape, 2), shape = {0};
+    int rank = goes || !axes ? from.rank : from.rank + (int)axes->count; /* that axes are of */
+    unsigned named = axes && axes->count <= MAX_RANK ? axes_of(axes, rank) : 1;
+    bool ok = !(named & 1) && rank <= MAX_RANK;
+    for (int d = 1, next = 1; ok && d < rank; d++) {
+        bool is_named = named >> d & 1;
+        int size = goes || !is_named ? next < from.rank ? from.dim[next++] : 0 : 1;
+        ok = size > 0 && !(goes && is_named && size != 1);
+        if (!(goes && is_named)) shape.dim[shape.rank++] = size;
     }
-    if (strcmp(node->op_type, "Squeeze") != 0 || gone != (1u << rank) - 4)
-        onnx_fault(reader, node, "only all spatial dimensions together can be squeezed");
+    if (ok && shape.rank && shape_count(&shape) == shape_count(&reader->net->node[in].shape))
+        add_reshape(reader, node, in, &shape);
     else
-        onnx_add(reader, node, layer_find("flatten"), NULL, 1, &in);
+        onnx_fault(reader, node, "only sizes of 1, and not the batch, go or come");
 }
 
 /* Of known numbers: one list. Of values: channels. */
@@ -165,10 +188,8 @@ void onnx_read_reshape(OnnxReader *reader, const Onnx__NodeProto *node) {
     }
     if (!batch || product != left || shape.rank < 1)
         onnx_fault(reader, node, "its shape does not keep the batch as its first dimension");
-    else if (shape.rank == 1)
-        onnx_add(reader, node, layer_find("flatten"), NULL, 1, &in);
     else
-        onnx_add(reader, node, layer_find("reshape"), &shape, 1, &in);
+        add_reshape(reader, node, in, &shape);
 }
 
 void onnx_read_flatten(OnnxReader *reader, const Onnx__NodeProto *node) {

@@ -288,8 +288,8 @@ void onnx_read_linear(OnnxReader *reader, const Onnx__NodeProto *node) {
     const Shape *shape = &reader->net->node[in].shape;
     bool flat = shape->rank == 1,
          biased = !b || b->shape.rank <= 1 || (b->shape.rank == 2 && b->shape.dim[0] == 1);
-    if (!flat || shape->dim[0] != inputs || !biased || onnx_int_of(node, "transA", 0) ||
-        (w->scales && alpha != 1) || w->count == 0) {
+    if (!flat || shape->dim[0] != inputs || w->shape.dim[transposed ? 1 : 0] > 1 << 20 || !biased ||
+        onnx_int_of(node, "transA", 0) || (w->scales && alpha != 1) || w->count == 0) {
         char text[SHAPE_TEXT], have[SHAPE_TEXT];
         onnx_fault(reader, node, "weights %s on a value %s: no linear layer",
                    shape_text(&w->shape, have), shape_text(shape, text));
@@ -308,12 +308,12 @@ void onnx_read_batchnorm(OnnxReader *reader, const Onnx__NodeProto *node) {
     int spatial = reader->net->node[in].shape.rank - 1;
     const Layer *layer = layer_find("batchnorm");
     BatchNormLayerSpec *spec = onnx_spec(reader, layer, spatial);
-    for (const OnnxAttribute *a = onnx_op_of(layer)->attribute; a->name; a++) (void)a;
     spec->eps =
         fmaxf(onnx_float_of(node, "epsilon", 1e-5f), 1e-12f); /* 0: nothing to a variance of 1 */
     spec->momentum = (float)(1 - (double)onnx_float_of(node, "momentum", 0.9f));
-    if (onnx_int_of(node, "training_mode", 0) || !(spec->eps <= 1) ||
-        !(spec->momentum >= 0 && spec->momentum <= 1)) {
+    bool trains = onnx_int_of(node, "training_mode", 0) || !onnx_int_of(node, "spatial", 1) ||
+                  (reader->opset < 7 && !onnx_int_of(node, "is_test", 0));
+    if (trains || !(spec->eps <= 1) || !(spec->momentum >= 0 && spec->momentum <= 1)) {
         onnx_fault(reader, node, "its epsilon or momentum is out of range, or it is training");
         return;
     }
