@@ -2,6 +2,7 @@
 #
 #   make            the program, build/stair            make test        all tests
 #   make demo       the whole way on Fashion-MNIST      make test-fast   the tests that take no training
+#   make test-interop  exported models under other compilers, tools and emulators
 #   make asan       the tests under ASan and UBSan      make arrows      no folder includes upward
 #   make bench      speed of training and inference     make clean
 
@@ -35,7 +36,7 @@ SLOW      := $(addprefix $(BUILD)/tests/test_,pipeline resume docs cli inputs qa
 
 SUBMAKE = $(MAKE) --no-print-directory $(if $(filter -j%,$(MAKEFLAGS)),,-j$(shell nproc))
 
-.PHONY: all deps demo test test-fast asan arrows bench clean help
+.PHONY: all deps demo test test-fast test-interop asan arrows bench clean help
 .SECONDARY:
 all: deps
 	@$(SUBMAKE) $(BUILD)/stair
@@ -63,6 +64,14 @@ $(PROTO).o: $(PROTO).c Makefile
 	@echo '  cc   $<'
 	@$(CC) $(CPPFLAGS) -std=c11 -w $(CFLAGS) -c $< -o $@
 
+# The pieces of exported C are files of their own; the program carries them as strings.
+RUNTIME := $(sort $(wildcard quant/export/c/runtime/*.c))
+$(BUILD)/quant/export/c/runtime.inc: $(RUNTIME) Makefile
+	@mkdir -p $(@D)
+	@for f in $(RUNTIME); do echo "PIECE($$(basename $$f .c),"; \
+	  sed 's/[\"]/\\&/g; s/.*/"&\\n"/' $$f; echo ')'; done > $@
+$(BUILD)/quant/export/c/writer.o: $(BUILD)/quant/export/c/runtime.inc
+
 # one file per instruction set, chosen at run time: only these may use its instructions
 $(BUILD)/%_avx2.o: EXTRA := -mavx2
 
@@ -79,6 +88,16 @@ test-fast: deps
 .PHONY: run-tests
 run-tests: $(BUILD)/stair $(TESTS)
 	@STAIR=$(BUILD)/stair tests/run.sh $(TESTS)
+
+# Others' tools on what we export; each helper in tests/interop/ is a program that its scripts call.
+INTEROP := $(patsubst %.c,$(BUILD)/%,$(filter-out tests/interop/c_main.c,$(wildcard tests/interop/*.c)))
+test-interop: deps
+	@$(SUBMAKE) $(BUILD)/stair $(INTEROP)
+	@tests/interop/run.sh $(BUILD)/stair $(BUILD)/tests/interop
+
+$(BUILD)/tests/interop/%: $(BUILD)/tests/interop/%.o $(BUILD)/libstair.a
+	@echo '  link $@'
+	@$(CC) $(LDFLAGS) $^ $(LDLIBS) -o $@
 
 # The sanitized build uses -O1: the compiler keeps every check, and the tests still end in minutes.
 asan: deps
@@ -104,6 +123,6 @@ clean:
 	rm -rf $(BUILD)
 
 help:
-	@sed -n 's/^# \{0,1\}//p' Makefile | head -6
+	@sed -n 's/^# \{0,1\}//p' Makefile | head -7
 
 -include $(sort $(LIB_OBJ:.o=.d) $(TRAIN_OBJ:.o=.d) $(TEST_OBJ:.o=.d) $(TEST_SRC:%.c=$(BUILD)/%.d))

@@ -1,8 +1,10 @@
 #!/bin/sh
-# Installs the Debian packages that are missing; touches no package manager when none is.
+# Installs the Debian packages that are missing, those named as arguments too; touches no package
+# manager when none is.
 set -eu
-packages='gcc make libc6-dev libopenblas-dev zlib1g-dev libstb-dev libjansson-dev libcmocka-dev
+packages='gcc g++ make libc6-dev libopenblas-dev zlib1g-dev libstb-dev libjansson-dev libcmocka-dev
           libprotobuf-c-dev protobuf-c-compiler dataset-fashion-mnist'
+packages="$packages $*"
 missing=''
 for p in $packages; do
     dpkg-query -W -f='${db:Status-Status}' "$p" 2>/dev/null | grep -qx installed || missing="$missing $p"

@@ -236,6 +236,27 @@ static void a_full_disk_leaves_the_old_file(void **state) {
     assert_no_temporaries();
 }
 
+static void exports(void **state) {
+    (void)state;
+    must("help export");
+    assert_non_null(strstr(printed.out, "formats:\n  c          C99 source"));
+    refused(2, "unknown format 'pdf': known are c", "export pdf frozen.st -o x.c");
+    refused(2, "--prefix takes a C identifier", "export c frozen.st --prefix 4 -o x.c");
+    refused(3, "qat.st: the model is in stage qat; freeze it first", "export c qat.st -o x.c");
+    refused(1, "none.st: ", "export c none.st -o x.c");
+    assert_int_equal(shell("cp frozen.st x.h"), 0);
+    refused(2, "x.h would be replaced by the header", "export c x.h -o x.c");
+    assert_true(same_bytes("frozen.st", "x.h"));
+    unlink("x.h");
+    assert_int_equal(shell("ulimit -f 8; exec \"$STAIR\" export c frozen.st -o x.c"), 1);
+    assert_string_equal(printed.err, "stair: x.c: File too large\n");
+    assert_false(file_exists("x.c") || file_exists("x.h"));
+    must("export c frozen.st -o x.c -q");
+    assert_string_equal(printed.err, "");
+    assert_true(file_exists("x.c") && file_exists("x.h"));
+    assert_no_temporaries();
+}
+
 /* Killed at any moment, what lies under the output's name is the last whole file. */
 static void a_killed_run_leaves_a_whole_file(void **state) {
     (void)state;
@@ -262,6 +283,7 @@ int main(void) {
         cmocka_unit_test(surroundings_do_not_matter),
         cmocka_unit_test(results_that_cannot_be_written_are_a_failure),
         cmocka_unit_test(a_full_disk_leaves_the_old_file),
+        cmocka_unit_test(exports),
         cmocka_unit_test(a_killed_run_leaves_a_whole_file),
     };
     return cmocka_run_group_tests(tests, setup, program_teardown);

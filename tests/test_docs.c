@@ -14,8 +14,9 @@
 #include "nn/graph.h"
 #include "tests/program.h"
 
-static const char *const pages[] = {"README.md", "docs/contract.md", "docs/decisions.md"};
-enum { PAGES = sizeof pages / sizeof *pages };
+static const char *const pages[] = {"README.md", "docs/contract.md", "docs/onnx.md",
+                                    "docs/decisions.md", "docs/c_export.md"};
+enum { PAGES = sizeof pages / sizeof *pages, C_EXPORT = PAGES - 1 };
 static char *page[PAGES]; /* their texts, read before the tests move to a folder of their own */
 
 /* What keeps a command of the documentation short: of an option given twice the last wins. */
@@ -84,6 +85,21 @@ static void the_net_is_one(void **state) {
     graph_free(graph);
 }
 
+/* The program of docs/c_export.md, with the model that the page's commands left. */
+static void the_c_example_runs(void **state) {
+    (void)state;
+    const char *from = strstr(page[C_EXPORT], "```c\n");
+    assert_non_null(from);
+    from += 5;
+    file_put("main.c", from, (size_t)(strstr(from, "```") - from));
+    file_put("image.bin", page[C_EXPORT], 28 * 28);
+    const char *line = strstr(page[C_EXPORT], "    cc ");
+    assert_non_null(line);
+    assert_int_equal(shell("%.*s", (int)strcspn(line, "\n"), line), 0);
+    assert_memory_equal(printed.out, "0: ", 3);
+    assert_non_null(strstr(printed.out, "\n9: "));
+}
+
 int main(void) {
     for (int i = 0; i < PAGES; i++) {
         page[i] = file_bytes(pages[i], NULL);
@@ -92,6 +108,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_command_runs),
         cmocka_unit_test(the_net_is_one),
+        cmocka_unit_test(the_c_example_runs),
     };
     int failed = cmocka_run_group_tests(tests, program_setup, program_teardown);
     for (int i = 0; i < PAGES; i++) free(page[i]);

@@ -106,11 +106,11 @@ static void test_layers(void **state) {
 static void test_every_layer_has_a_row(void **state) {
     (void)state;
     for (int i = 0; layer_list[i]; i++) {
-        bool tested = false;
-        for (const Row *row = rows; row->layer; row++)
-            tested |= strcmp(row->layer, layer_list[i]->name) == 0;
-        if (!tested || !onnx_op_of(layer_list[i]))
-            fail_msg("%s has no ONNX operator, or no test of it", layer_list[i]->name);
+        const char *name = layer_list[i]->name;
+        bool known = false, tested = false;
+        for (const OnnxOp *op = onnx_ops; op->layer; op++) known |= strcmp(op->layer, name) == 0;
+        for (const Row *row = rows; row->layer; row++) tested |= strcmp(row->layer, name) == 0;
+        if (!known || !tested) fail_msg("%s has no ONNX operator, or no test of it", name);
     }
 }
 

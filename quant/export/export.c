@@ -1,5 +1,6 @@
 #include "quant/export/export.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "nn/nearest.h"
@@ -16,15 +17,18 @@ const Export *const export_list[] = {
 };
 
 const Export *export_find(const char *name, Error *error) {
+    char known[256] = "";
     Nearest nearest = nearest_to(name, strlen(name));
     for (int i = 0; export_list[i]; i++) {
-        if (strcmp(export_list[i]->name, name) == 0) return export_list[i];
-        nearest_try(&nearest, export_list[i]->name);
+        const Export *format = export_list[i];
+        if (strcmp(format->name, name) == 0) return format;
+        nearest_try(&nearest, format->name);
+        size_t used = strlen(known);
+        snprintf(known + used, sizeof known - used, " %s", format->name);
     }
-    if (nearest.best)
-        error_set(error, ERROR_USAGE, "no format \"%.64s\"; did you mean %s?", name, nearest.best);
-    else
-        error_set(error, ERROR_USAGE, "no format \"%.64s\"; 'stair help export' lists them", name);
+    error_set(error, ERROR_USAGE, "unknown format '%.64s'%s%s%s: known are%s", name,
+              nearest.best ? ", did you mean '" : "", nearest.best ? nearest.best : "",
+              nearest.best ? "'?" : "", known);
     return NULL;
 }
 

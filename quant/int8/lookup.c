@@ -1,20 +1,24 @@
 /* lookup: any function of one value as a table of 256 codes, made here with N1 and N2 from the
  * layer's own float function (N7). */
-#include "quant/program.h"
+#include "quant/int8/lookup.h"
 
 typedef struct LookupArgs {
     uint8_t table[256];
 } LookupArgs;
 
-static const void *lower(const QNode *q, Arena *arena, Error *error) {
-    (void)error;
+void lookup_table(const QNode *q, uint8_t table[256]) {
     const Quantizer *in = q->in[0], *out = q->out;
-    LookupArgs *args = arena_zeros(arena, sizeof *args);
     for (int byte = 0; byte <= quantizer_top(in); byte++) {
         float x = dequantize(&in->q, 0, byte + in->q.qmin);
         float y = q->node->layer->pointwise(q->node, x);
-        args->table[byte] = (uint8_t)(quantize(&out->q, 0, y) - out->q.qmin);
+        table[byte] = (uint8_t)(quantize(&out->q, 0, y) - out->q.qmin);
     }
+}
+
+static const void *lower(const QNode *q, Arena *arena, Error *error) {
+    (void)error;
+    LookupArgs *args = arena_zeros(arena, sizeof *args);
+    lookup_table(q, args->table);
     return args;
 }
 

@@ -16,15 +16,17 @@ static const void *lower(const QNode *q, Arena *arena, Error *error) {
     return args;
 }
 
+uint8_t quantize_pixel(const Normalization *pixels, const QParams *grid, int c, uint8_t p) {
+    float x = normalize_byte(p, pixels->mean[c], pixels->std[c]);
+    return (uint8_t)(quantize(grid, 0, x) - grid->qmin);
+}
+
 void quantize_table(Instr *instr, const Normalization *pixels, const QParams *grid) {
     uint8_t(*table)[256] = (uint8_t(*)[256])((const QuantizeArgs *)instr->args)->table;
     CHECK(pixels->channels == instr->value[instr->out].channels, "%d channels of pixels",
           pixels->channels);
     for (int c = 0; c < pixels->channels; c++)
-        for (int p = 0; p < 256; p++) {
-            float x = normalize_byte((uint8_t)p, pixels->mean[c], pixels->std[c]);
-            table[c][p] = (uint8_t)(quantize(grid, 0, x) - grid->qmin);
-        }
+        for (int p = 0; p < 256; p++) table[c][p] = quantize_pixel(pixels, grid, c, (uint8_t)p);
 }
 
 static void run(const Instr *instr, const Call *call) {

@@ -188,6 +188,7 @@ const OnnxOp onnx_ops[] = {
 const OnnxOp *onnx_op_of(const Layer *layer) {
     for (const OnnxOp *op = onnx_ops; op->layer; op++)
         if (strcmp(op->layer, layer->name) == 0) return op;
+    CHECK(false, "%s has no row in quant/onnx/ops.c", layer->name);
     return NULL;
 }
 

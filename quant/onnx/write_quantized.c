@@ -111,7 +111,7 @@ static bool weight_axis(const QNode *q, Axis *axis, Error *error) {
     WeightLayout layout = node_layout(q->node);
     const WeightedIntegers *integers = q->integers;
     *axis = (Axis){0, integers->grid.channels, 1};
-    if (integers->grid.channels == 1 || layout.runs == 1) return true;
+    if (integers->grid.channels == 1 || !q->node->layer->layout) return true; /* outputs first */
     if (layout.block == layout.outputs)
         axis->axis = 1;
     else if (layout.block == 1)
