@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "nn/zoo.h"
 #include "quant/given.h"
 #include "quant/onnx/write.h"
 #include "tests/onnx_build.h"
@@ -61,6 +62,38 @@ static void an_exported_file_comes_back(void **state) {
             arena_free(file.arena);
             arena_free(again.arena);
         }
+}
+
+/* The file of a model, the model that it gives, and that one's file: the same bytes. */
+static void comes_back(Model *model) {
+    File file = export(model);
+    Model *back = onnx_imported(&file);
+    File again = export(back);
+    assert_int_equal(again.size, file.size);
+    assert_memory_equal(again.data, file.data, file.size);
+    model_free(back);
+    arena_free(file.arena);
+    arena_free(again.arena);
+}
+
+/* A net with every layer that ONNX knows, in float and on grids that are made up. */
+static void every_layer_comes_back(void **state) {
+    (void)state;
+    Error error = {0};
+    Graph *graph = zoo_open("tests/interop/kinds.net", &error);
+    if (!graph) fail_msg("%s", error.message);
+    graph_init(graph, 1);
+    Model *model = model_new(graph, &error);
+    comes_back(model);
+    QuantConfig config = quant_config_default();
+    assert_true(model_quantize(model, &config, &error));
+    for (int i = 0; i < model->quant->quantizers; i++) {
+        Quantizer *quantizer = model->quant->quantizer[i];
+        if (!quantizer->fixed) quantizer_give(quantizer, 0.01f * (float)(i + 1), 100 + i);
+        quantizer->ready = true;
+    }
+    comes_back(model);
+    model_free(model);
 }
 
 /* Scales that were read are kept by a checkpoint, whatever the weights say. */
@@ -195,6 +228,7 @@ static void all_that_is_not_supported_is_listed(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(an_exported_file_comes_back),
+        cmocka_unit_test(every_layer_comes_back),
         cmocka_unit_test(given_scales_are_kept),
         cmocka_unit_test(pytorch_names_become_short),
         cmocka_unit_test(view_of_size_0_is_a_flatten),

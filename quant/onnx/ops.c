@@ -53,7 +53,9 @@ static bool read_float(int spatial, const Onnx__AttributeProto *from, void *plac
 
 static bool read_rest(int spatial, const Onnx__AttributeProto *from, void *place) {
     (void)spatial;
-    *(float *)place = (float)(1 - (double)from->f);
+    float rest = (float)(1 - (double)from->f), *value = place;
+    float decimal = rintf(rest * 1e6f) / 1e6f; /* 0.1, which as 1 - 0.9f is 0.100000024 */
+    *value = (float)(1 - (double)decimal) == from->f ? decimal : rest;
     return from->has_f;
 }
 

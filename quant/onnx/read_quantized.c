@@ -270,7 +270,7 @@ static json_t *config_json(const OnnxReader *reader, const QuantNet *net, const 
         if (of[i].scale > 0 && (!weighted || weight)) {
             json_t *activation = grid_spec(&of[i], error, q->node->name);
             word = json_pack("{s:o*}", "activation", activation);
-            if (weighted)
+            if (node_has_rule(q->node, "weighted")) /* a lone batchnorm has its kind's grid */
                 json_object_set_new(word, "weight",
                                     json_pack("{s:b, s:b}", "per_channel", weight->scales > 1,
                                               "full_range", weight->least < -INT8_MAX));

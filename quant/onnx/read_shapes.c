@@ -53,15 +53,6 @@ void onnx_read_gather(OnnxReader *reader, const Onnx__NodeProto *node) {
     onnx_makes_known(reader, node, ints);
 }
 
-/* A value under another shape: one dimension is a flatten. */
-static void add_reshape(OnnxReader *reader, const Onnx__NodeProto *node, int in,
-                        const Shape *shape) {
-    if (shape->rank == 1)
-        onnx_add(reader, node, layer_find("flatten"), NULL, 1, &in);
-    else
-        onnx_add(reader, node, layer_find("reshape"), shape, 1, &in);
-}
-
 /* The dimensions of a result of `rank` that the axes name, as bits. */
 static unsigned axes_of(const OnnxConstant *axes, int rank) {
     unsigned bits = 0;
@@ -98,7 +89,7 @@ void onnx_read_squeeze(OnnxReader *reader, const Onnx__NodeProto *node) {
         if (!(goes && is_named)) shape.dim[shape.rank++] = size;
     }
     if (ok && shape.rank && shape_count(&shape) == shape_count(&reader->net->node[in].shape))
-        add_reshape(reader, node, in, &shape);
+        onnx_add(reader, node, layer_find("reshape"), &shape, 1, &in);
     else
         onnx_fault(reader, node, "only sizes of 1, and not the batch, go or come");
 }
@@ -188,8 +179,10 @@ void onnx_read_reshape(OnnxReader *reader, const Onnx__NodeProto *node) {
     }
     if (!batch || product != left || shape.rank < 1)
         onnx_fault(reader, node, "its shape does not keep the batch as its first dimension");
+    else if (shape.rank == 1 && free_dim == 0) /* [N, -1] */
+        onnx_add(reader, node, layer_find("flatten"), NULL, 1, &in);
     else
-        add_reshape(reader, node, in, &shape);
+        onnx_add(reader, node, layer_find("reshape"), &shape, 1, &in);
 }
 
 void onnx_read_flatten(OnnxReader *reader, const Onnx__NodeProto *node) {

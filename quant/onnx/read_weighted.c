@@ -310,7 +310,8 @@ void onnx_read_batchnorm(OnnxReader *reader, const Onnx__NodeProto *node) {
     BatchNormLayerSpec *spec = onnx_spec(reader, layer, spatial);
     spec->eps =
         fmaxf(onnx_float_of(node, "epsilon", 1e-5f), 1e-12f); /* 0: nothing to a variance of 1 */
-    spec->momentum = (float)(1 - (double)onnx_float_of(node, "momentum", 0.9f));
+    const Onnx__AttributeProto *momentum = onnx_attribute_find(node, "momentum");
+    if (momentum) onnx_rest.read(spatial, momentum, &spec->momentum); /* the default is 0.9's */
     bool trains = onnx_int_of(node, "training_mode", 0) || !onnx_int_of(node, "spatial", 1) ||
                   (reader->opset < 7 && !onnx_int_of(node, "is_test", 0));
     if (trains || !(spec->eps <= 1) || !(spec->momentum >= 0 && spec->momentum <= 1)) {
