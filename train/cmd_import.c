@@ -29,7 +29,8 @@ const Command import_command = {
     .least = 1,
     .most = 1,
     .options = options,
-    .examples = "stair import weights.safetensors --model lenet5 --normalize 0.286,0.353 -o "
+    .examples = "stair import net.onnx --normalize 0.286,0.353 -o float.safetensors\n"
+                "stair import weights.safetensors --model lenet5 --normalize 0.286,0.353 -o "
                 "float.safetensors\n",
     .run = command_import,
 };

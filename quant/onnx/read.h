@@ -87,6 +87,7 @@ const OnnxConstant *onnx_known(OnnxReader *reader, const Onnx__NodeProto *node, 
 int onnx_real(OnnxReader *reader, const Onnx__NodeProto *node, size_t k);
 
 const Onnx__AttributeProto *onnx_attribute_find(const Onnx__NodeProto *node, const char *name);
+bool onnx_says(const Onnx__AttributeProto *a, const char *word); /* a is that text */
 int64_t onnx_int_of(const Onnx__NodeProto *node, const char *name, int64_t absent);
 float onnx_float_of(const Onnx__NodeProto *node, const char *name, float absent);
 /* The numbers of an attribute of whole numbers (older opsets) or of input k; NULL: neither. */
@@ -119,6 +120,7 @@ const OnnxOp *onnx_op_for(const char *op_type, int spatial);
 void onnx_read_layer(OnnxReader *reader, const Onnx__NodeProto *node); /* read_layers.c */
 void onnx_read_softmax(OnnxReader *reader, const Onnx__NodeProto *node);
 void onnx_read_window(OnnxReader *reader, const Onnx__NodeProto *node); /* pools */
+/* read_patterns.c */
 void onnx_read_clip(OnnxReader *reader, const Onnx__NodeProto *node);
 void onnx_read_hardsigmoid(OnnxReader *reader, const Onnx__NodeProto *node);
 void onnx_read_pad(OnnxReader *reader, const Onnx__NodeProto *node);
