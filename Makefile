@@ -8,7 +8,7 @@
 
 BUILD  ?= build
 CC     := gcc
-DIRS   := autograd autograd/ops autograd/kernels nn nn/layers optim datasets \
+DIRS   := autograd autograd/ops autograd/cells autograd/kernels nn nn/layers optim datasets \
           quant quant/methods quant/rules quant/int8 quant/kernels quant/export quant/export/c \
           quant/import quant/onnx
 
@@ -31,9 +31,12 @@ TRAIN_OBJ := $(TRAIN_SRC:%.c=$(BUILD)/%.o)
 # what the tests link besides the library: the program without its main, and their own helpers
 TEST_OBJ  := $(filter-out $(BUILD)/train/main.o,$(TRAIN_OBJ)) \
              $(patsubst %.c,$(BUILD)/%.o,$(filter-out $(TEST_SRC),$(wildcard tests/*.c)))
-TESTS     := $(TEST_SRC:%.c=$(BUILD)/%)
+# layers that the library does not have: in a program of their own, before the tests that loop over lists
+CUSTOM_OBJ := $(patsubst %.c,$(BUILD)/%.o,$(wildcard tests/custom/*.c))
+TESTS     := $(TEST_SRC:%.c=$(BUILD)/%) $(addprefix $(BUILD)/tests/custom_,layers rules)
 # these run the whole program: test-fast leaves them out
-SLOW      := $(addprefix $(BUILD)/tests/test_,pipeline resume docs cli inputs qat_program sweep)
+SLOW      := $(addprefix $(BUILD)/tests/test_,pipeline resume docs cli inputs qat_program sweep custom patterns workflow \
+               explain dynamic_program)
 
 SUBMAKE = $(MAKE) --no-print-directory $(if $(filter -j%,$(MAKEFLAGS)),,-j$(shell nproc))
 
@@ -43,6 +46,8 @@ all: deps
 	@$(SUBMAKE) $(BUILD)/stair
 
 $(BUILD)/stair: $(TRAIN_OBJ) $(BUILD)/libstair.a
+$(BUILD)/tests/custom/stair: $(TRAIN_OBJ) $(CUSTOM_OBJ) $(BUILD)/libstair.a
+$(BUILD)/stair $(BUILD)/tests/custom/stair:
 	@echo '  link $@'
 	@$(CC) $(LDFLAGS) $^ $(LDLIBS) -o $@
 
@@ -79,6 +84,10 @@ $(BUILD)/%_avx2.o: EXTRA := -mavx2
 $(BUILD)/tests/test_%: $(BUILD)/tests/test_%.o $(TEST_OBJ) $(BUILD)/libstair.a
 	@echo '  link $@'
 	@$(CC) $(LDFLAGS) $^ -lcmocka $(LDLIBS) -o $@
+$(BUILD)/tests/custom_%: $(BUILD)/tests/test_%.o $(CUSTOM_OBJ) $(TEST_OBJ) $(BUILD)/libstair.a
+	@echo '  link $@'
+	@$(CC) $(LDFLAGS) $^ -lcmocka $(LDLIBS) -o $@
+$(BUILD)/tests/test_custom: | $(BUILD)/tests/custom/stair
 
 test: deps
 	@$(SUBMAKE) run-tests
@@ -126,4 +135,4 @@ clean:
 help:
 	@sed -n 's/^# \{0,1\}//p' Makefile | head -7
 
--include $(sort $(LIB_OBJ:.o=.d) $(TRAIN_OBJ:.o=.d) $(TEST_OBJ:.o=.d) $(TEST_SRC:%.c=$(BUILD)/%.d))
+-include $(sort $(LIB_OBJ:.o=.d) $(TRAIN_OBJ:.o=.d) $(TEST_OBJ:.o=.d) $(CUSTOM_OBJ:.o=.d) $(TEST_SRC:%.c=$(BUILD)/%.d))

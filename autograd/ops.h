@@ -6,6 +6,8 @@
 
 #include <stdint.h>
 
+#include "autograd/cell.h"
+#include "autograd/kernels/product.h"
 #include "autograd/tape.h"
 #include "autograd/window.h"
 
@@ -15,6 +17,19 @@ Tensor *op_mul(Tape *tape, Tensor *a, Tensor *b);
 
 /* y[N,O] = x[N,K] w[O,K]' + b[O]; b may be NULL. */
 Tensor *op_linear(Tape *tape, Tensor *x, Tensor *w, Tensor *b);
+/* The same for a product that may be another's (kernels/product.h). */
+Tensor *op_product(Tape *tape, Tensor *x, const Product *product);
+
+typedef struct RecurrentSpec {
+    const Cell *cell;
+    bool reverse; /* from the last time step to the first */
+    bool last;    /* the result is h after the last visited step, [N,H]; else of all steps */
+} RecurrentSpec;
+/* One layer and direction of PyTorch's LSTM or GRU, batch_first: x[N,T,F] -> h[N,T,H], in the order
+ * of x whatever the direction; input: W_ih[G,F] b_ih[G], recur: W_hh[G,H] b_hh[G], G = H times the
+ * cell's gates; each b may be NULL. Begins with zeros. */
+Tensor *op_recurrent(Tape *tape, Tensor *x, const Product *input, const Product *recur,
+                     const RecurrentSpec *spec);
 
 typedef struct ConvSpec {
     Window window;
@@ -88,3 +103,6 @@ Tensor *op_dropout(Tape *tape, Tensor *x, float p, uint64_t seed, uint64_t strea
 /* The mean over N of -log softmax(x[n])[label[n]]; x[N,classes], 0 <= label < classes. Shape:
  * scalar. */
 Tensor *op_cross_entropy(Tape *tape, Tensor *x, const int *labels);
+
+/* The mean of (x[i] - target[i])^2; equal shapes. Shape: scalar. */
+Tensor *op_mse_loss(Tape *tape, Tensor *x, Tensor *target);

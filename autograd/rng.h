@@ -11,7 +11,7 @@ typedef struct Rng {
 } Rng;
 
 /* The stream that these numbers name: for example (seed, RNG_SHUFFLE, epoch). */
-enum { RNG_INIT = 1, RNG_SHUFFLE, RNG_DROPOUT, RNG_AUGMENT, RNG_TEST };
+enum { RNG_INIT = 1, RNG_SHUFFLE, RNG_DROPOUT, RNG_AUGMENT, RNG_TEST, RNG_ADAROUND };
 Rng rng_stream(uint64_t seed, uint64_t purpose, uint64_t index);
 
 /* The number at `position` of a stream, whatever was drawn from it. */

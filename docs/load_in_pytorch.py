@@ -6,12 +6,14 @@
     python3 docs/load_in_pytorch.py float.safetensors --compare stair.csv
 
 A float checkpoint is a state_dict under PyTorch's names: with the safetensors package, `read` is
-`safetensors.torch.load_file`. Here it is by hand, to show that nothing is hidden in the file.
+`safetensors.torch.load_file`. Here it is by hand, to show that nothing is hidden in the file. Of a
+frozen netbn the codes of its weights are told, unpacked where they have fewer than 8 bits.
 """
 import argparse
 import csv
 import gzip
 import json
+import math
 import pathlib
 import struct
 
@@ -42,13 +44,26 @@ def read(path):
     start = 8 + struct.unpack("<Q", data[:8])[0]
     header = json.loads(data[8:start])
     metadata = header.pop("__metadata__", {})
-    dtypes = {"F32": torch.float32, "I64": torch.int64, "I32": torch.int32, "I8": torch.int8}
+    dtypes = {"F32": torch.float32, "I64": torch.int64, "I32": torch.int32, "I8": torch.int8,
+              "U8": torch.uint8}
     tensors = {}
     for name, entry in header.items():
         begin, end = entry["data_offsets"]
         part = bytearray(data[start + begin:start + end])
         tensors[name] = torch.frombuffer(part, dtype=dtypes[entry["dtype"]]).reshape(entry["shape"])
+    for name, packed in json.loads(metadata.get("stair.packed", "{}")).items():
+        tensors[name] = unpack(tensors[name], **packed)
     return tensors, metadata
+
+
+def unpack(rows, bits, shape):
+    """The codes of a layer whose outputs are its weight's first dimension, a row of bytes each: b
+    bits for a code, little end first, two's complement (quant/pack.h)."""
+    codes = math.prod(shape) // len(rows)
+    ones = rows[:, :, None].int() >> torch.arange(8) & 1
+    ones = ones.flatten(1)[:, :codes * bits].unflatten(1, (codes, bits))
+    unsigned = (ones << torch.arange(bits)).sum(2)
+    return (unsigned - (unsigned >> bits - 1 << bits)).to(torch.int8).reshape(shape)
 
 
 def read_images(folder, count):
@@ -81,6 +96,13 @@ def main():
     parser.add_argument("--images", type=int, default=10000)
     parser.add_argument("--compare", metavar="CSV", help="what stair eval --predictions wrote")
     arguments = parser.parse_args()
+    tensors, metadata = read(arguments.file)
+    if metadata["stair.stage"] == "frozen":
+        for name in (n for n in sorted(tensors) if n.endswith(".weight")):
+            codes = tensors[name]
+            print(f"{name} {list(codes.shape)}: codes {codes.min()} to {codes.max()}, "
+                  f"their sum {codes.sum()}")
+        return
     logits = classify(arguments.file, read_images(arguments.data, arguments.images))
     predicted = logits.argmax(1)
     if not arguments.compare:

@@ -6,17 +6,6 @@
 
 #include "nn/nearest.h"
 
-#define LAYER(name) extern const Layer name##_layer;
-#include "nn/layers.def"
-#undef LAYER
-
-const Layer *const layer_list[] = {
-#define LAYER(name) &name##_layer,
-#include "nn/layers.def"
-#undef LAYER
-    NULL,
-};
-
 const Layer *layer_find(const char *name) {
     for (int i = 0; layer_list[i]; i++)
         if (strcmp(layer_list[i]->name, name) == 0) return layer_list[i];
@@ -108,13 +97,30 @@ void node_param(Node *node, const char *name, Shape shape, bool trainable) {
     CHECK(node->params < NODE_PARAMS, "%s has too many parameters", node->name);
     Tensor *tensor = arena_zeros(node->arena, sizeof *tensor);
     *tensor = (Tensor){.shape = shape, .count = shape_count(&shape), .needs_grad = trainable};
-    node->param[node->params++] = (Param){.name = name, .tensor = tensor, .trainable = trainable};
+    node->param[node->params++] = (Param){
+        .name = arena_text(node->arena, "%s", name), .tensor = tensor, .trainable = trainable};
+}
+
+void node_matrix(Node *node, const char *name, int outputs, int depth) {
+    node_param(node, name, SHAPE(outputs, depth), true);
+    node->param[node->params - 1].matrix = true;
+}
+
+static const Param *find_param(const Node *node, const char *name) {
+    for (int i = 0; i < node->params; i++)
+        if (strcmp(node->param[i].name, name) == 0) return &node->param[i];
+    return NULL;
+}
+
+Product node_product(const Node *node, const char *weight, const char *bias) {
+    const Param *matrix = find_param(node, weight);
+    CHECK(matrix && matrix->matrix, "%s has no matrix %s", node->name, weight);
+    return (Product){matrix->tensor, node_tensor(node, bias), matrix->by};
 }
 
 Tensor *node_tensor(const Node *node, const char *name) {
-    for (int i = 0; i < node->params; i++)
-        if (strcmp(node->param[i].name, name) == 0) return node->param[i].tensor;
-    return NULL;
+    const Param *param = find_param(node, name);
+    return param ? param->tensor : NULL;
 }
 
 WeightLayout node_layout(const Node *node) {

@@ -13,7 +13,8 @@ enum {
     GRAPH_MAX_NODES = 256,
     GRAPH_MAX_PARAMS = 1 << 28, /* numbers in all */
     NODE_NAME = 64,             /* with its end */
-    NODE_PARAMS = 8,
+    NODE_PARAMS = 32,
+    PARAM_NAME = 32, /* with its end */
     NET_TEXT_MOST = 1 << 16,
     NET_LINES_MOST = 1024,
 };
@@ -23,9 +24,11 @@ enum {
 typedef struct Param {
     const char *name;
     Tensor *tensor;
-    bool trainable; /* false: a buffer, moved by the layer itself */
-    bool counter;   /* a whole number that checkpoints keep as I64 (num_batches_tracked) */
-    bool positive;  /* its values are > 0: a scale */
+    bool trainable;     /* false: a buffer, moved by the layer itself */
+    bool counter;       /* a whole number that checkpoints keep as I64 (num_batches_tracked) */
+    bool positive;      /* its values are > 0: a scale */
+    bool matrix;        /* [O,K], and all that its layer does with it is a Product */
+    const Multiply *by; /* of a matrix: what multiplies, NULL: BLAS; quant/ puts its own in place */
 } Param;
 
 struct Node {
@@ -76,6 +79,10 @@ bool graph_complete(const Graph *graph, const Node **at, Error *error);
 /* Declares a parameter of zeros; for Layer.shape. Its data is there once the node is in the graph.
  */
 void node_param(Node *node, const char *name, Shape shape, bool trainable);
+/* A trainable matrix [outputs,depth], and, for Layer.forward, the product with it; the bias may be
+ * a name that the node has not. */
+void node_matrix(Node *node, const char *name, int outputs, int depth);
+Product node_product(const Node *node, const char *weight, const char *bias);
 /* The tensor of that name, NULL if the node has none. */
 Tensor *node_tensor(const Node *node, const char *name);
 

@@ -2,6 +2,7 @@
  * float on a tape, and says as data how it behaves under quantization; nn knows nothing more of it.
  *
  * To add a layer: nn/layers/NAME.c with `const Layer NAME_layer`, and LAYER(NAME) in nn/layers.def.
+ * (A program that links the library brings a list of its own: docs/custom_layers.md.)
  * Text form, checkpoint, printing and quantization follow from the row; the tests loop over the
  * list. */
 #pragma once

@@ -79,6 +79,12 @@ const ZooNet zoo_list[] = {
      "flat    = flatten gap\n"
      "fc      = linear flat out=10\n"},
 
+    {"lstm", "an LSTM that reads an image row by row, and a linear layer on where it ends",
+     "x    = input shape=1x28x28\n"
+     "rows = reshape x shape=28x28\n"
+     "lstm = lstm rows hidden=128 output=last\n"
+     "fc   = linear lstm out=10\n"},
+
     {0},
 };
 

@@ -38,10 +38,10 @@ bool weight_check(const QuantSpec *spec, Error *error) {
         return error_set(error, ERROR_INPUT,
                          "weights have both signs: unsigned codes of them need a zero point, "
                          "\"symmetric\": false");
-    if (spec->method && strcmp(spec->method->name, "minmax") != 0)
+    if (spec->method && strcmp(spec->method->name, "moving-average") == 0)
         return error_set(error, ERROR_INPUT,
-                         "the range of weights is that of the present ones (minmax), not of %s",
-                         spec->method->name);
+                         "the range of weights is that of the present ones: there is no average of "
+                         "them; minmax looks at all");
     return activation_check(&rest, error);
 }
 

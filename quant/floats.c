@@ -55,6 +55,9 @@ bool quant_switch(QuantNet *net, const char *name, bool quantized, Error *error)
         return error_set(error, ERROR_INPUT,
                          "%s: %s layers pass on the codes of their input: name the layer before",
                          name, node->layer->name);
+    if (quantized && !q->rule->exact)
+        return error_set(error, ERROR_INPUT, "%s: %s layers are always float here", name,
+                         node->layer->name);
     q->is_float = !quantized;
     quant_assign(net);
     return true;
@@ -65,6 +68,12 @@ bool quant_integral(const QuantNet *net, Error *error) {
         const QNode *q = &net->node[i];
         const char *name = q->node->name;
         if (passes_on(q) || !q->simulated) continue;
+        if (!q->node->layer->rule)
+            return error_set(error, ERROR_INPUT,
+                             "%s: %s layers stay float among quantized ones: such a net can be "
+                             "evaluated and fine-tuned; its integers come from the float net, by "
+                             "stair freeze --dynamic",
+                             name, q->node->layer->name);
         if (q->is_float)
             return error_set(error, ERROR_INPUT,
                              "%s stays float, as the configuration says: such a net can be "
@@ -131,8 +140,8 @@ char *quant_text(const QuantNet *net, Arena *arena) {
         if (passes_on(q)) continue;
         const char *name = q->node->name;
         if (q->rule->arrays)
-            add_line(&text, arena, name, "weight", &q->weight, weight_range(q, arena), "max",
-                     !q->is_float);
+            add_line(&text, arena, name, "weight", &q->weight, weight_range(q, arena),
+                     q->weight.method ? q->weight.method->name : "max", !q->is_float);
         const QParams *p = &q->out->q;
         const char *range = "per-tensor range=unknown";
         if (q->out->ready)

@@ -36,6 +36,7 @@ Model *model_new(Graph *graph, Error *error) {
 void model_free(Model *model) {
     if (!model) return;
     quant_release(model->quant);
+    dynamic_free(model->dynamic);
     graph_free(model->graph);
     json_decref(model->training);
     arena_free(model->kept);
@@ -65,7 +66,21 @@ bool model_freeze(Model *model, Error *error) {
     return true;
 }
 
+bool model_freeze_dynamic(Model *model, bool per_channel, Error *error) {
+    CHECK(model->stage == STAGE_FLOAT, "stage %s", stage_name(model->stage));
+    Dynamic *dynamic = dynamic_new(model->graph, per_channel, error);
+    if (!dynamic || !dynamic_quantize(dynamic, error) || !dynamic_complete(dynamic, error)) {
+        dynamic_free(dynamic);
+        return false;
+    }
+    model->dynamic = dynamic;
+    model->stage = STAGE_FROZEN;
+    dynamic_integers(dynamic);
+    return true;
+}
+
 Program *model_program(Model *model, Error *error) {
+    CHECK(model->quant, "%s has no ranges", model->graph->name);
     if (!quant_integral(model->quant, error)) return NULL;
     if (model->stage != STAGE_FROZEN && !quant_freeze(model->quant, error)) return NULL;
     return program_build(model->quant, &model->pixels, error);

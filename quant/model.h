@@ -3,11 +3,13 @@
  * metadata carries the .net text, the stage and everything else, so that a file needs no words
  * beside it.
  *
- * A model is in exactly one stage:  float -> calibrated -> qat -> frozen  */
+ * A model is in exactly one stage:  float -> calibrated -> qat -> frozen;  dynamic quantization
+ * goes from float to frozen. */
 #pragma once
 
 #include "autograd/normalize.h"
 #include "nn/safetensors.h"
+#include "quant/dynamic.h"
 #include "quant/program.h"
 #include "quant/quantnet.h"
 
@@ -31,7 +33,8 @@ typedef struct Model {
     Graph *graph;
     Stage stage;
     Normalization pixels;
-    QuantNet *quant;      /* NULL in stage float */
+    QuantNet *quant;      /* NULL in stage float, and of a net that was quantized dynamically */
+    Dynamic *dynamic;     /* such a net's, in stage frozen; NULL */
     json_t *training;     /* the run that made it: options and position; NULL: none is known */
     const SafeFile *file; /* what it was loaded from; NULL: nothing */
     Arena *kept;          /* the file's memory */
@@ -80,11 +83,13 @@ bool model_fetch(const Model *model, const ModelArray *array, Error *error);
  * frozen. */
 bool model_quantize(Model *model, const QuantConfig *config, Error *error);
 bool model_freeze(Model *model, Error *error);
+/* float -> frozen, with weights as integers and ranges found while running: quant/dynamic.h. */
+bool model_freeze_dynamic(Model *model, bool per_channel, Error *error);
 /* ERROR_INPUT, naming `path`, unless the stage is among `stages`, a set of 1 << Stage; `hint` says
  * what to do. */
 bool model_expect(const Model *model, const char *path, unsigned stages, const char *hint,
                   Error *error);
 
-/* The model's program; the caller owns it. Freezes (the integers, not the stage) if that is still
- * to be done. */
+/* The program of a model that is quantized with ranges; the caller owns it. Freezes (the integers,
+ * not the stage) if that is still to be done. */
 Program *model_program(Model *model, Error *error);

@@ -20,20 +20,35 @@ static bool is_count(const Slot *slot, size_t i) {
     return count >= 0 && count <= INT64_C(1) << 53;
 }
 
-static void add_slot(Slots *slots, char *name, Dtype dtype, Shape shape, void *data,
-                     bool (*sound)(const Slot *, size_t)) {
-    slots->slot[slots->count++] = (Slot){name, dtype, shape, data, sound};
+static bool is_symmetric_code(const Slot *slot, size_t i) {
+    return ((const int8_t *)slot->data)[i] != -128;
 }
 
-static void add_params(Slots *slots, const Node *node) {
+static void add_slot(Slots *slots, char *name, Dtype dtype, Shape shape, void *data,
+                     bool (*sound)(const Slot *, size_t)) {
+    slots->slot[slots->count++] =
+        (Slot){.name = name, .dtype = dtype, .shape = shape, .data = data, .sound = sound};
+}
+
+static void add_matrix(Slots *slots, char *name, const DynamicMatrix *m) {
+    add_slot(slots, name, DTYPE_I8, SHAPE(m->outputs, m->depth), m->weight, is_symmetric_code);
+    add_slot(slots, arena_text(slots->arena, "%s_fake_quant.scale", name), DTYPE_F32,
+             SHAPE(m->grid.channels), m->grid.scale, is_scale);
+}
+
+/* Of a net in float; with `dynamic`, whose matrices are integers. */
+static void add_params(Slots *slots, const Node *node, const Dynamic *dynamic) {
     for (int i = 0; i < node->params; i++) {
         const Param *p = &node->param[i];
         char *name = arena_text(slots->arena, "%s.%s", node->name, p->name);
         bool variance = strcmp(p->name, "running_var") == 0;
-        if (p->counter) { /* a float in memory: exact far beyond any number of steps */
+        if (dynamic && p->matrix) {
+            add_matrix(slots, name, dynamic_matrix(dynamic, p));
+        } else if (p->counter) { /* a float in memory: exact far beyond any number of steps */
             int64_t *count = arena_alloc(slots->arena, sizeof *count);
             *count = (int64_t)p->tensor->data[0];
             add_slot(slots, name, DTYPE_I64, p->tensor->shape, count, is_count);
+            slots->slot[slots->count - 1].counter = p->tensor->data;
         } else {
             add_slot(slots, name, DTYPE_F32, p->tensor->shape, p->tensor->data,
                      variance      ? is_variance
@@ -46,10 +61,13 @@ static void add_params(Slots *slots, const Node *node) {
 static void add_integers(Slots *slots, const QNode *q) {
     IntegerArray array[RULE_ARRAYS];
     int count = q->integers && q->rule->arrays ? q->rule->arrays(q, array) : 0;
-    for (int i = 0; i < count; i++)
+    for (int i = 0; i < count; i++) {
         add_slot(slots, arena_text(slots->arena, "%s.%s", q->node->name, array[i].name),
                  array[i].dtype, array[i].shape, array[i].data,
                  array[i].dtype == DTYPE_F32 ? is_scale : NULL);
+        slots->slot[slots->count - 1].bits = array[i].bits;
+        slots->slot[slots->count - 1].codes = array[i].codes;
+    }
 }
 
 /* What an observer remembers; the histogram while ranges can still be chosen anew. */
@@ -92,12 +110,12 @@ Slots *model_arrays(const Model *model, Arena *arena) {
     Slots *slots = arena_alloc(arena, sizeof *slots);
     slots->arena = arena;
     slots->count = 0;
-    bool frozen = model->stage == STAGE_FROZEN;
+    bool frozen = model->stage == STAGE_FROZEN, integers = frozen && !model->dynamic;
     for (int i = 0; i < model->graph->nodes; i++)
-        if (frozen)
+        if (integers)
             add_integers(slots, &model->quant->node[i]);
         else
-            add_params(slots, &model->graph->node[i]);
+            add_params(slots, &model->graph->node[i], model->dynamic);
     for (int i = 0; model->quant && i < model->quant->quantizers; i++)
         add_quantizer(slots, model->quant->quantizer[i], !frozen);
     return slots;

@@ -11,6 +11,9 @@ typedef struct Slot {
     Shape shape;
     void *data;
     bool (*sound)(const struct Slot *slot, size_t i); /* may element i be so? NULL: any */
+    float *counter; /* the float in memory that an I64 in the file stands for; NULL: none */
+    int bits;    /* of packed codes (quant/pack.h); 0: it holds none */
+    Shape codes; /* then the shape of these */
 } Slot;
 
 enum { SLOTS_MOST = GRAPH_MAX_NODES * (NODE_PARAMS + 12) };

@@ -8,6 +8,10 @@
 
 #define FORMAT    "1"
 #define OPTIMIZER "optimizer."
+#define DYNAMIC   "stair.dynamic"
+
+/* The word of DYNAMIC: how many scales a matrix has. */
+static const char *const grids[] = {[false] = "per-tensor", [true] = "per-channel"};
 
 /* --- saving --- */
 
@@ -37,6 +41,23 @@ char *model_input_text(const Model *model, Arena *arena) {
     return json_text(json_pack("{s:o, s:o}", "mean", mean, "std", std), arena);
 }
 
+/* {"conv1.weight": {"bits": 4, "shape": [40, 1, 3, 3]}}: what the packed arrays hold; NULL: none
+ * is packed. */
+static json_t *packed_to_json(const Slots *slots) {
+    json_t *packed = NULL;
+    for (int i = 0; i < slots->count; i++) {
+        const Slot *s = &slots->slot[i];
+        if (!s->bits) continue;
+        json_t *shape = json_array();
+        for (int d = 0; d < s->codes.rank; d++)
+            json_array_append_new(shape, json_integer(s->codes.dim[d]));
+        if (!packed) packed = json_object();
+        json_object_set_new(packed, s->name,
+                            json_pack("{s:i, s:o}", "bits", s->bits, "shape", shape));
+    }
+    return packed;
+}
+
 bool model_save(const Model *model, const char *path, int count, const ModelArray array[],
                 Error *error) {
     Arena *arena = arena_new();
@@ -50,7 +71,7 @@ bool model_save(const Model *model, const char *path, int count, const ModelArra
         tensor[slots->count + i] =
             safe_tensor(array[i].name, DTYPE_F32, &array[i].shape, array[i].data);
 
-    SafeMeta meta[8] = {
+    SafeMeta meta[9] = {
         {"format", "pt"},
         {"stair.format", FORMAT},
         {"stair.stage", stage_name(model->stage)},
@@ -62,6 +83,9 @@ bool model_save(const Model *model, const char *path, int count, const ModelArra
     if (model->quant)
         meta[metas++] = (SafeMeta){"stair.quant",
                                    json_text(quant_config_to_json(&model->quant->config), arena)};
+    if (model->dynamic) meta[metas++] = (SafeMeta){DYNAMIC, grids[model->dynamic->per_channel]};
+    json_t *packed = packed_to_json(slots);
+    if (packed) meta[metas++] = (SafeMeta){"stair.packed", json_text(packed, arena)};
     if (model->training && model->stage != STAGE_FROZEN)
         meta[metas++] =
             (SafeMeta){"stair.training", json_text(json_incref(model->training), arena)};
@@ -108,9 +132,10 @@ static void compare_slot(Faults *faults, const SafeFile *file, const Slot *slot)
     Shape shape = {.rank = tensor->rank};
     for (int i = 0; i < tensor->rank; i++) shape.dim[i] = (int)tensor->dim[i];
     if (tensor->dtype != slot->dtype || !same_shape(tensor, &slot->shape))
-        add_fault(faults, arena_text(faults->arena, "%s is %s %s, expected %s %s", slot->name,
+        add_fault(faults, arena_text(faults->arena, "%s is %s %s, expected %s %s%s", slot->name,
                                      dtype_name(tensor->dtype), shape_text(&shape, have),
-                                     dtype_name(slot->dtype), want));
+                                     dtype_name(slot->dtype), want,
+                                     slot->bits ? " (packed: freeze the net again)" : ""));
 }
 
 static bool is_slot(const Slots *slots, const char *name) {
@@ -133,6 +158,18 @@ static bool compare_file(const SafeFile *file, const Slots *slots, const char *p
                      faults.count == 1 ? "" : "s", faults.count == 1 ? "es" : "", net, faults.text);
 }
 
+/* The metadata says of packed arrays what the net says. */
+static bool compare_packed(const SafeFile *file, const Slots *slots, const char *path,
+                           Error *error) {
+    const char *text = safetensors_meta(file, "stair.packed");
+    json_t *want = packed_to_json(slots), *have = text ? json_loads(text, 0, NULL) : NULL;
+    bool same = want ? json_equal(want, have) : !text;
+    json_decref(want);
+    json_decref(have);
+    return same || error_set(error, ERROR_INPUT,
+                             "%s: stair.packed does not say what the net has for weights", path);
+}
+
 static bool fill_slots(const SafeFile *file, const Slots *slots, const char *path, Error *error) {
     for (int i = 0; i < slots->count; i++) {
         const Slot *slot = &slots->slot[i];
@@ -151,11 +188,9 @@ static bool fill_slots(const SafeFile *file, const Slots *slots, const char *pat
 
 /* What the flat arrays cannot say of themselves: counters in memory, ranges and zero points. */
 static bool settle(const Model *model, const Slots *slots, const char *path, Error *error) {
-    for (int i = 0, s = 0; model->stage != STAGE_FROZEN && i < model->graph->nodes; i++)
-        for (int p = 0; p < model->graph->node[i].params; p++, s++)
-            if (model->graph->node[i].param[p].counter)
-                model->graph->node[i].param[p].tensor->data[0] =
-                    (float)*(const int64_t *)slots->slot[s].data;
+    for (int i = 0; i < slots->count; i++)
+        if (slots->slot[i].counter)
+            *slots->slot[i].counter = (float)*(const int64_t *)slots->slot[i].data;
     for (int i = 0; model->quant && i < model->quant->quantizers; i++) {
         Quantizer *quantizer = model->quant->quantizer[i];
         const QParams *q = &quantizer->q;
@@ -273,11 +308,39 @@ static bool read_quant(Model *model, const SafeFile *file, Stage stage, const ch
     return true;
 }
 
+static bool read_dynamic(Model *model, const char *word, const char *path, Error *error) {
+    bool per_channel = strcmp(word, grids[true]) == 0;
+    if (!per_channel && strcmp(word, grids[false]) != 0)
+        return error_set(error, ERROR_INPUT, "%s: " DYNAMIC ": '%.40s', expected %s or %s", path,
+                         word, grids[true], grids[false]);
+    Error reason = {0};
+    model->dynamic = dynamic_new(model->graph, per_channel, &reason);
+    model->stage = STAGE_FROZEN;
+    return model->dynamic || error_set(error, ERROR_INPUT, "%s: %.500s", path, reason.message);
+}
+
+/* Room for what the stage adds to the net. */
+static bool read_quantization(Model *model, const SafeFile *file, Stage stage, const char *path,
+                              Error *error) {
+    const char *word = safetensors_meta(file, DYNAMIC);
+    if (stage == STAGE_FLOAT) return true;
+    return stage == STAGE_FROZEN && word ? read_dynamic(model, word, path, error)
+                                         : read_quant(model, file, stage, path, error);
+}
+
+/* What remains to be made, and proven, of a frozen net's integers. */
+static bool complete(Model *model, Error *error) {
+    if (!model->dynamic) return quant_complete(model->quant, error);
+    if (!dynamic_complete(model->dynamic, error)) return false;
+    dynamic_integers(model->dynamic);
+    return true;
+}
+
 static bool read_model(Model *model, const SafeFile *file, Stage stage, const char *path,
                        Error *error) {
     const char *input = metadata(file, MODEL_INPUT, path, error);
     if (!input || !model_input_parse(model, input, path, error)) return false;
-    if (stage != STAGE_FLOAT && !read_quant(model, file, stage, path, error)) return false;
+    if (!read_quantization(model, file, stage, path, error)) return false;
     const char *training = safetensors_meta(file, "stair.training");
     if (training && !(model->training = parse_json(training, "stair.training", path, error)))
         return false;
@@ -285,10 +348,11 @@ static bool read_model(Model *model, const SafeFile *file, Stage stage, const ch
         return error_set(error, ERROR_INPUT, "%s: stair.training: expected an object", path);
     const Slots *slots = model_arrays(model, model->arena);
     if (!compare_file(file, slots, path, "the net it carries", error) ||
+        !compare_packed(file, slots, path, error) ||
         !fill_slots(file, slots, path, error) || !settle(model, slots, path, error))
         return false;
     Error reason = {0};
-    if (stage == STAGE_FROZEN && !quant_complete(model->quant, &reason))
+    if (stage == STAGE_FROZEN && !complete(model, &reason))
         return error_set(error, ERROR_INPUT, "%s: %.500s", path, reason.message);
     model->file = file;
     return true;

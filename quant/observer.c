@@ -6,8 +6,7 @@
 
 Histogram *histogram_new(Arena *arena) {
     Histogram *histogram = arena_zeros(arena, sizeof *histogram);
-    histogram->width =
-        0x1p-100f; /* doubling reaches any value's size in a few hundred cheap steps */
+    histogram->width = HISTOGRAM_LEAST;
     return histogram;
 }
 
@@ -27,8 +26,12 @@ static void histogram_double(Histogram *h) {
     h->width *= 2;
 }
 
-static void histogram_add(Histogram *h, const float *x, size_t count, float largest) {
-    while (largest >= h->width * HISTOGRAM_HALF) histogram_double(h);
+static void histogram_add(Histogram *h, bool empty, const float *x, size_t count, float largest) {
+    while (largest >= h->width * HISTOGRAM_HALF)
+        if (empty)
+            h->width *= 2;
+        else
+            histogram_double(h);
     float inverse = 1 / h->width; /* exact: a power of two */
     for (size_t i = 0; i < count; i++) {
         if (x[i] == 0)
@@ -51,6 +54,6 @@ bool observer_update(Observer *observer, const float *x, size_t count) {
     float rate = first ? 1.0f : 0.01f;
     observer->average_min += rate * (lo - observer->average_min);
     observer->average_max += rate * (hi - observer->average_max);
-    if (observer->histogram) histogram_add(observer->histogram, x, count, fmaxf(-lo, hi));
+    if (observer->histogram) histogram_add(observer->histogram, first, x, count, fmaxf(-lo, hi));
     return true;
 }

@@ -28,6 +28,8 @@ typedef struct Observer {
     Histogram *histogram;           /* NULL: not kept */
 } Observer;
 
+/* The width of an empty histogram: doubling reaches any value's size from there. */
+#define HISTOGRAM_LEAST 0x1p-100f
 /* An empty histogram; owned by the arena. */
 Histogram *histogram_new(Arena *arena);
 

@@ -5,17 +5,6 @@
 
 #include "quant/int8/quantize.h"
 
-#define INSTR(name) extern const InstrKind name##_instr;
-#include "quant/instrs.def"
-#undef INSTR
-
-const InstrKind *const instr_list[] = {
-#define INSTR(name) &name##_instr,
-#include "quant/instrs.def"
-#undef INSTR
-    NULL,
-};
-
 static const InstrKind *kind_for(const Layer *layer) {
     for (int i = 0; instr_list[i]; i++) {
         const InstrKind *kind = instr_list[i];

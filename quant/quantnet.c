@@ -7,7 +7,7 @@
 
 /* --- the two walks --- */
 
-/* A layer that integers cannot do and that nobody asks it of. */
+/* A layer whose row names no rule, or a batchnorm that is to stay float. */
 static const Rule float_rule = {.name = "float", .owns_range = true};
 
 /* The value of a chain before it is rounded. */
@@ -148,13 +148,9 @@ static bool configure(QuantNet *net, NodeConfig of[], Error *error) {
         if (!quant_config_resolve(&net->config, q->node, is_edge(net, q), &of[i], error))
             return false;
         q->weight = of[i].weight;
-        q->is_float = of[i].is_float;
+        q->is_float = of[i].is_float || q->rule == &float_rule;
         if (q->is_float && node_has_rule(q->node, "fold")) q->rule = &float_rule;
         if (q->into || q->is_float) continue;
-        if (q->rule == &float_rule)
-            return error_set(error, ERROR_INPUT,
-                             "%s: a %s cannot be quantized, only left float by the configuration",
-                             q->node->name, q->node->layer->name);
         if (q->rule->check && !q->rule->check(q, error)) return false;
     }
     return true;

@@ -23,6 +23,8 @@ typedef struct IntegerArray {
     Dtype dtype;
     Shape shape;
     void *data;
+    int bits;    /* of each code, if it holds packed ones (quant/pack.h) as U8; 0: it does not */
+    Shape codes; /* then their shape, the parameter's */
 } IntegerArray;
 enum { RULE_ARRAYS = 4 };
 

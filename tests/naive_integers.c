@@ -11,21 +11,58 @@
 #include "nn/layers/pool.h"
 #include "quant/rules/integers.h"
 
+/* Sizes are D H W; those that a shape has not are 1, in front. */
 typedef struct Image {
-    int channels, height, width;
+    int channels, size[SPATIAL];
     const int64_t *q;
     int64_t zero;
 } Image;
 
-static Image image_of(const Shape *s, const int64_t *q, const Quantizer *grid) {
-    bool flat = s->rank == 1;
-    return (Image){s->dim[0], flat ? 1 : s->dim[1], flat ? 1 : s->dim[2], q, grid->q.zero_point[0]};
+static void sizes_of(const Shape *s, int size[SPATIAL]) {
+    for (int d = 0; d < SPATIAL; d++) {
+        int dim = s->rank - SPATIAL + d;
+        size[d] = dim > 0 ? s->dim[dim] : 1;
+    }
 }
 
-/* q - Z at a position; 0 in the padding. */
-static int64_t at(const Image *x, int c, int h, int w) {
-    if (h < 0 || h >= x->height || w < 0 || w >= x->width) return 0;
-    return x->q[(c * x->height + h) * x->width + w] - x->zero;
+static Image image_of(const Shape *s, const int64_t *q, const Quantizer *grid) {
+    Image x = {.channels = s->dim[0], .q = q, .zero = grid->q.zero_point[0]};
+    sizes_of(s, x.size);
+    return x;
+}
+
+static int places_of(const Image *x) {
+    return x->size[0] * x->size[1] * x->size[2];
+}
+
+/* Place k of the window that makes result `place` (D H W): where it lies; false: in the padding. */
+static bool position(const Image *x, const Window *win, const int place[SPATIAL], int k,
+                     int *index) {
+    int at[SPATIAL];
+    for (int d = SPATIAL - 1; d >= 0; d--) {
+        at[d] = place[d] * win->stride[d] - win->padding[d] + k % win->kernel[d] * win->dilation[d];
+        k /= win->kernel[d];
+        if (at[d] < 0 || at[d] >= x->size[d]) return false;
+    }
+    *index = (at[0] * x->size[1] + at[1]) * x->size[2] + at[2];
+    return true;
+}
+
+/* Result number p of a channel as D H W. */
+static void place_of(int p, const int size[SPATIAL], int place[SPATIAL]) {
+    for (int d = SPATIAL - 1; d >= 0; d--) {
+        place[d] = p % size[d];
+        p /= size[d];
+    }
+}
+
+static int count_of(const int size[SPATIAL]) {
+    return size[0] * size[1] * size[2];
+}
+
+/* q - Z. */
+static int64_t value_at(const Image *x, int c, int index) {
+    return x->q[c * places_of(x) + index] - x->zero;
 }
 
 /* The power of two n for which m 2^n lies in [2^30, 2^31), and m 2^n rounded. */
@@ -68,23 +105,21 @@ static void conv(const QNode *q, const Image *x, int64_t *y) {
     const ConvLayerSpec *spec = q->node->spec;
     const WeightedIntegers *w = q->integers;
     const Window *win = &spec->window;
-    int in = x->channels / spec->groups, kh = win->kernel[1], kw = win->kernel[2];
-    int height = q->node->shape.dim[1], width = q->node->shape.dim[2];
+    int in = x->channels / spec->groups, taps = count_of(win->kernel);
+    int size[SPATIAL], place[SPATIAL], index;
+    sizes_of(&q->node->shape, size);
     for (int o = 0; o < spec->out; o++) {
         int first = o / (spec->out / spec->groups) * in;
         double m = scale_of(q->in[0]) * (double)w->grid.scale[w->grid.channels == 1 ? 0 : o] /
                    scale_of(q->out);
-        for (int h = 0; h < height; h++)
-            for (int v = 0; v < width; v++) {
-                int64_t sum = w->bias[o];
-                for (int k = 0; k < in * kh * kw; k++) {
-                    int row = h * win->stride[1] - win->padding[1] + k / kw % kh * win->dilation[1];
-                    int column = v * win->stride[2] - win->padding[2] + k % kw * win->dilation[2];
-                    sum +=
-                        at(x, first + k / (kh * kw), row, column) * w->weight[o * in * kh * kw + k];
-                }
-                *y++ = requantized(q, sum, m);
-            }
+        for (int p = 0; p < count_of(size); p++) {
+            int64_t sum = w->bias[o];
+            place_of(p, size, place);
+            for (int k = 0; k < in * taps; k++)
+                if (position(x, win, place, k % taps, &index))
+                    sum += value_at(x, first + k / taps, index) * w->weight[o * in * taps + k];
+            *y++ = requantized(q, sum, m);
+        }
     }
 }
 
@@ -93,7 +128,7 @@ static void linear(const QNode *q, const Image *x, int64_t *y) {
     for (int o = 0; o < q->node->shape.dim[0]; o++) {
         int64_t sum = w->bias[o];
         for (int k = 0; k < x->channels; k++)
-            sum += at(x, k, 0, 0) * w->weight[o * x->channels + k];
+            sum += value_at(x, k, 0) * w->weight[o * x->channels + k];
         double scale = (double)w->grid.scale[w->grid.channels == 1 ? 0 : o];
         y[o] = requantized(q, sum, scale_of(q->in[0]) * scale / scale_of(q->out));
     }
@@ -102,23 +137,21 @@ static void linear(const QNode *q, const Image *x, int64_t *y) {
 static void pool(const QNode *q, const Image *x, int64_t *y) {
     const Window *win = &((const PoolSpec *)q->node->spec)->window;
     bool largest = strcmp(q->node->layer->name, "maxpool") == 0;
-    double m = scale_of(q->in[0]) / (win->kernel[1] * win->kernel[2] * scale_of(q->out));
+    int taps = count_of(win->kernel), size[SPATIAL], place[SPATIAL], index;
+    double m = scale_of(q->in[0]) / (taps * scale_of(q->out));
+    sizes_of(&q->node->shape, size);
     for (int c = 0; c < x->channels; c++)
-        for (int h = 0; h < q->node->shape.dim[1]; h++)
-            for (int v = 0; v < q->node->shape.dim[2]; v++) {
-                int64_t sum = 0, most = INT64_MIN;
-                for (int k = 0; k < win->kernel[1] * win->kernel[2]; k++) {
-                    int row = h * win->stride[1] - win->padding[1] +
-                              k / win->kernel[2] * win->dilation[1];
-                    int column = v * win->stride[2] - win->padding[2] +
-                                 k % win->kernel[2] * win->dilation[2];
-                    if (row < 0 || row >= x->height || column < 0 || column >= x->width) continue;
-                    int64_t value = at(x, c, row, column);
-                    sum += value;
-                    most = value > most ? value : most;
-                }
-                *y++ = largest ? most + x->zero : requantized(q, sum, m);
+        for (int p = 0; p < count_of(size); p++) {
+            int64_t sum = 0, most = INT64_MIN;
+            place_of(p, size, place);
+            for (int k = 0; k < taps; k++) {
+                if (!position(x, win, place, k, &index)) continue;
+                int64_t value = value_at(x, c, index);
+                sum += value;
+                most = value > most ? value : most;
             }
+            *y++ = largest ? most + x->zero : requantized(q, sum, m);
+        }
 }
 
 /* N7: each input times its factor at the joint shift, that of the largest factor. */
@@ -138,9 +171,8 @@ static void batchnorm(const QNode *q, const Image *x, int64_t *y) {
     for (int c = 0; c < x->channels; c++) {
         double scale = (double)w->grid.scale[w->grid.channels == 1 ? 0 : c];
         double m = scale_of(q->in[0]) * scale / scale_of(q->out);
-        for (int p = 0; p < x->height * x->width; p++)
-            *y++ =
-                requantized(q, at(x, c, p / x->width, p % x->width) * w->weight[c] + w->bias[c], m);
+        for (int p = 0; p < places_of(x); p++)
+            *y++ = requantized(q, value_at(x, c, p) * w->weight[c] + w->bias[c], m);
     }
 }
 
@@ -152,13 +184,13 @@ static void mul(const QNode *q, const Image x[2], int64_t *y) {
 
 static void concat(const QNode *q, const Image x[], int64_t *y) {
     for (int k = 0; k < q->node->inputs; k++)
-        for (int i = 0; i < x[k].channels * x[k].height * x[k].width; i++)
+        for (int i = 0; i < x[k].channels * places_of(&x[k]); i++)
             *y++ = requantized(q, x[k].q[i] - x[k].zero, scale_of(q->in[k]) / scale_of(q->out));
 }
 
 /* Shares of whole powers of e; the grid's step is one of 2^bits. */
 static void softmax(const QNode *q, const Image *x, int64_t *y) {
-    int places = x->height * x->width, n = q->out->spec.bits;
+    int places = places_of(x), n = q->out->spec.bits;
     for (int p = 0; p < places; p++) {
         int64_t most = INT64_MIN, sum = 0;
         for (int c = 0; c < x->channels; c++)
@@ -183,6 +215,8 @@ static float function(const Node *node, float x) {
     if (strcmp(name, "sigmoid") == 0) return (float)(1 / (1 + exp(-(double)x)));
     if (strcmp(name, "tanh") == 0) return (float)tanh((double)x);
     if (strcmp(name, "hardswish") == 0) return x <= -3 ? 0 : x >= 3 ? x : x * (x + 3) / 6;
+    if (strcmp(name, "elu") == 0)
+        return x > 0 ? x : (float)((double)*(const float *)node->spec * expm1((double)x));
     if (strcmp(name, "leaky_relu") == 0) return x > 0 ? x : *(const float *)node->spec * x;
     fail_msg("no opinion on a %s", name);
     return 0;
@@ -219,7 +253,8 @@ void naive_codes(const QuantNet *net, const Normalization *pixels, const uint8_t
         code[i] = arena_alloc(arena, sizeof(int64_t) * shape_count(&q->node->shape));
         if (strcmp(layer, "input") == 0)
             input(q, pixels, image, code[i]);
-        else if (strcmp(layer, "conv2d") == 0)
+        else if (strcmp(layer, "conv1d") == 0 || strcmp(layer, "conv2d") == 0 ||
+                 strcmp(layer, "conv3d") == 0)
             conv(q, x, code[i]);
         else if (strcmp(layer, "linear") == 0)
             linear(q, x, code[i]);

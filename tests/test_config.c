@@ -134,7 +134,7 @@ static void test_refused_json(void **state) {
            "descriptor.num_bits: expected");
     refuse("{\"activation\": {\"descriptor\": {\"learn_amax\": true}}}", "learn_amax");
     refuse("{\"weight\": {\"signed\": false}}", "weights have both signs");
-    refuse("{\"weight\": {\"method\": \"entropy\"}}", "minmax");
+    refuse("{\"weight\": {\"method\": \"moving-average\"}}", "no average");
     refuse("{\"edge_bits\": 1}", "edge_bits: expected");
     refuse("{\"method\": \"minmix\"}", "no method 'minmix'");
     refuse("{\"percentile\": 101}", "percentile: expected");

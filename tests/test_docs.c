@@ -25,6 +25,7 @@ static const struct {
 } few[] = {
     {"train", "--epochs 1 --limit 256 -q"},
     {"finetune", "--epochs 1 --limit 128 -q"},
+    {"calibrate float.safetensors --weight-bits 3 --adaround", "--adaround-steps 5 --images 64 -q"},
     {"calibrate", "--images 64 -q"},
     {"eval", "--limit 64"},
     {"verify", "--limit 64"},

@@ -43,6 +43,16 @@ static const char odd_net[] =
     "flat  = flatten relu3\n"
     "fc    = linear flat out=10\n";
 
+static const char sequences_net[] =
+    "x     = input shape=1x7x5\n"
+    "rows  = reshape x shape=7x5\n"
+    "gru   = gru rows hidden=4 layers=2 bidirectional=true\n"
+    "lstm1 = lstm gru hidden=3 bidirectional=true bias=false\n"
+    "lstm2 = lstm lstm1 hidden=5 layers=2 bidirectional=true output=last\n"
+    "gru2  = gru lstm1 hidden=3 output=last\n"
+    "ends  = concat lstm2 gru2\n"
+    "fc    = linear ends out=10\n";
+
 typedef struct Golden {
     const SafeFile *file;
     Arena *arena;
@@ -143,7 +153,7 @@ static void compare_params(Golden *g, const char *part, What what) {
 
 static void open_net(Golden *g) {
     const ZooNet *net = zoo_find(g->name);
-    const char *text = net ? net->text : odd_net;
+    const char *text = net ? net->text : strcmp(g->name, "odd") == 0 ? odd_net : sequences_net;
     Error error = {0};
     g->graph = graph_parse(text, strlen(text), g->name, &error);
     if (!g->graph) fail_msg("%s", error.message);
@@ -231,7 +241,8 @@ int main(void) {
         fprintf(stderr, "%s\n", error.message);
         return 1;
     }
-    static const char *const names[] = {"mlp", "lenet5", "netbn", "resnet8", "odd"};
+    static const char *const names[] = {"mlp", "lenet5", "netbn",    "resnet8",
+                                        "odd", "lstm",   "sequences"};
     enum { NETS = sizeof names / sizeof *names };
     Golden net[NETS];
     struct CMUnitTest tests[NETS + 1];

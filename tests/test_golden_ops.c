@@ -106,6 +106,9 @@ static Tensor *run_linear(Case *c) {
 static Tensor *run_cross_entropy(Case *c) {
     return op_cross_entropy(c->tape, c->in[0], c->spec);
 }
+static Tensor *run_mse_loss(Case *c) {
+    return op_mse_loss(c->tape, c->in[0], c->in[1]);
+}
 
 static Tensor *run_conv(Case *c) {
     ConvSpec spec = {window(c), c->spec[4 * SPATIAL]};
@@ -142,6 +145,11 @@ static Tensor *run_concat(Case *c) {
     int inputs = 0;
     while (inputs < OP_MAX_INPUTS && c->in[inputs]) inputs++;
     return op_concat(c->tape, inputs, c->in);
+}
+static Tensor *run_recurrent(Case *c) {
+    RecurrentSpec spec = {cell_list[c->spec[0]], c->spec[1] != 0, c->spec[2] != 0};
+    return op_recurrent(c->tape, c->in[0], &(Product){c->in[1], c->in[3], NULL},
+                        &(Product){c->in[2], c->in[4], NULL}, &spec);
 }
 static Tensor *run_softmax(Case *c) {
     return op_softmax(c->tape, c->in[0]);

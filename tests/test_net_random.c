@@ -137,7 +137,7 @@ static Graph *random_net(Rng *rng, int nodes, int placed[]) {
 static void test_random_nets(void **state) {
     (void)state;
     int placed[64] = {0};
-    for (uint64_t seed = 0; seed < 500; seed++) {
+    for (uint64_t seed = 0; seed < 800; seed++) {
         Rng rng = rng_stream(seed, RNG_TEST, 0);
         assert_fixed_point(random_net(&rng, 12, placed));
     }

@@ -159,9 +159,17 @@ static void evens_out_channels_and_corrects_biases(void **state) {
     (void)state;
     must("train --model tiny.net --data data --epochs 2 -o ef.st");
     static const char *const ways[] = {"--equalize", "--bias-correction",
-                                       "--equalize --bias-correction"};
+                                       "--equalize --bias-correction",
+                                       "--adaround --adaround-steps 200"};
     must("calibrate ef.st --data data --bits 4 --weight-bits 4 -o e.st");
-    for (int i = 0; i < 3; i++) {
+    refused(2, "--adaround contradicts --bias-correction",
+            "calibrate ef.st --adaround --bias-correction -o x.st");
+    refused(2, "says nothing without --adaround", "calibrate ef.st --adaround-steps 9 -o x.st");
+    static const char *const steps[] = {"0", "-1", "1.5", "many", "1000001"};
+    for (int i = 0; i < 5; i++)
+        refused(2, "--adaround-steps takes a whole number from 1 to 1000000",
+                "calibrate ef.st --adaround --adaround-steps=%s -o x.st", steps[i]);
+    for (int i = 0; i < 4; i++) {
         for (int t = 1; t <= 2; t++)
             must("calibrate ef.st --data data --bits 4 --weight-bits 4 %s --threads %d -o e%d.st",
                  ways[i], t, t);

@@ -24,6 +24,7 @@ static void test_zoo(void **state) {
         {"lenet5", 61706, 61706},   /* 156 + 2416 + 48120 + 10164 + 850 */
         {"netbn", 25010, 25010},    /* 400 + 80 + 14440 + 80 + 10010 */
         {"resnet8", 70000, 100000}, /* beside netbn it must stay small */
+        {"lstm", 82186, 82186},     /* 512 (28 + 128) + 2 512 + 1290 */
     };
     for (size_t i = 0; i < COUNT(sizes); i++) assert_non_null(zoo_find(sizes[i].name));
     for (const ZooNet *net = zoo_list; net->name; net++) {

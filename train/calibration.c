@@ -5,6 +5,7 @@
 #include "autograd/rng.h"
 #include "quant/correct.h"
 #include "quant/equalize.h"
+#include "train/adaround.h"
 #include "train/engine.h"
 
 bool calibration_config(const Settings *settings, QuantConfig *config, Error *error) {
@@ -93,6 +94,8 @@ bool calibrate_model(Model *model, const QuantConfig *config, const Dataset *dat
               quant_select(model->quant, config->method, config->percentile, error) &&
               (!settings->bias_correction ||
                quant_correct_biases(model->quant, picked_batch, &picked, error));
+    AdaRoundSpec spec = {settings->adaround_steps, settings->seed, settings->quiet ? NULL : stderr};
+    if (ok && settings->adaround) ok = adaround(model->quant, picked_batch, &picked, &spec, error);
     if (ok) tell(model, &picked, settings, arena);
     arena_free(arena);
     return ok;

@@ -10,9 +10,10 @@
 
 /* A float model is observed; a calibrated one has its histograms and needs no data. */
 static bool prepare(Model *model, const char *path, const Settings *settings, Error *error) {
-    static const char *const fixed[] = {"images",      "seed",       "bits",
-                                        "weight-bits", "per-tensor", "per-channel",
-                                        "config",      "equalize",   "bias-correction"};
+    static const char *const fixed[] = {"images",      "seed",          "bits",
+                                        "weight-bits", "per-tensor",    "per-channel",
+                                        "config",      "equalize",      "bias-correction",
+                                        "adaround",    "adaround-steps"};
     if (!model_expect(model, path, 1 << STAGE_FLOAT | 1 << STAGE_CALIBRATED,
                       "calibration begins with a float or a calibrated one", error))
         return false;
@@ -62,6 +63,8 @@ static int command_calibrate(const Settings *settings, Error *error) {
     const char *path = settings->arguments[0];
     if (!settings->output && !settings->compare)
         return error_set(error, ERROR_USAGE, "calibrate needs -o OUT, or --compare");
+    if (settings_given(settings, "adaround-steps") && !settings->adaround)
+        return error_set(error, ERROR_USAGE, "--adaround-steps says nothing without --adaround");
     Model *model = model_load(path, error);
     bool ok =
         model && (!settings->output || file_probe(settings->output, error)) &&
@@ -82,6 +85,8 @@ static const OptionUse options[] = {
     TAKES("percentile"),
     TAKES("equalize"),
     TAKES("bias-correction"),
+    TAKES("adaround"),
+    TAKES("adaround-steps"),
     TAKES("compare"),
     TAKES("json"),
     TAKES("bits"),
@@ -106,6 +111,7 @@ const Command calibrate_command = {
                 "stair calibrate float.safetensors --bits 4 --weight-bits 4 -o w4a4.safetensors\n"
                 "stair calibrate float.safetensors --weight-bits 4 --equalize --bias-correction -o "
                 "w4.safetensors\n"
+                "stair calibrate float.safetensors --weight-bits 3 --adaround -o w3.safetensors\n"
                 "stair calibrate calibrated.safetensors --method mse -o mse.safetensors\n"
                 "stair calibrate calibrated.safetensors --compare\n",
     .run = command_calibrate,

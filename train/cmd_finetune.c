@@ -98,6 +98,7 @@ static const OptionUse options[] = {
     TAKES("output", .required = true, .unless = "resume"),
     TAKES("epochs", .shown = "a tenth of the training's"),
     TAKES("lr", .shown = "1% of the training's"),
+    TAKES("keep"),
     TAKES("augment"),
     TAKES("seed"),
     TAKES("learn-ranges"),

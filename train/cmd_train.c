@@ -67,6 +67,7 @@ static const OptionUse options[] = {
     TAKES("output", .required = true, .unless = "resume"),
     TAKES("epochs", .whole = true),
     TAKES("lr"),
+    TAKES("keep"),
     TAKES("augment"),
     TAKES("seed"),
     TAKES("log"),

@@ -97,7 +97,9 @@ static Engine *engine_new(Model *model, const char *name) {
 }
 
 Engine *engine_open(Model *model, int batch, Tape *tape, Error *error) {
-    if (model->stage == STAGE_FROZEN) return engine_open_integer(model, batch, error);
+    if (model->stage == STAGE_FROZEN && !model->dynamic)
+        return engine_open_integer(model, batch, error);
+    if (model->dynamic) dynamic_integers(model->dynamic);
     if (model->quant) {
         if (!quant_freeze(model->quant, error)) return NULL;
         quant_exact(model->quant);

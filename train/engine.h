@@ -1,5 +1,6 @@
 /* Engine: what turns images into logits. The stage of a model decides which: floats on a tape
- * (float and fake-quant: the graph's own forward) or the integer program. */
+ * (float and fake-quant: the graph's own forward) or the integer program; a dynamically quantized
+ * net is the graph too, with products of integers. */
 #pragma once
 
 #include "autograd/tape.h"

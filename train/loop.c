@@ -13,6 +13,7 @@
 #include "quant/bn.h"
 #include "train/evaluate.h"
 #include "train/json.h"
+#include "train/keep.h"
 #include "train/progress.h"
 #include "train/signals.h"
 
@@ -105,6 +106,7 @@ static bool loop_start(Loop *loop, Error *error) {
     loop->loader = loader_new(run->train, &run->model->pixels, s->batch, s->seed, true, error);
     if (!loop->loader) return false;
     loader_augment(loop->loader, run->augmentations);
+    if (!keep_parameters(run->model->graph, s->keep, error)) return false;
     loop->tape = tape_new(true);
     loop->labels = arena_alloc(loop->arena, sizeof(int) * (size_t)s->batch);
     start_optimizer(loop);

@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "quant/pack.h"
+
 enum { SQNR_MOST = 200 /* dB: no error at all, as far as floats tell */ };
 
 static QNode *qnode(const MixedStudy *study, const LayerCost *layer) {
@@ -169,10 +171,17 @@ bool mixed_measure(MixedStudy *study, void (*each)(const LayerCost *layer), Erro
 
 /* --- searching --- */
 
+/* Of the layer's weights in a frozen file. */
+static int64_t layer_bytes(const MixedStudy *study, const LayerCost *layer, int bits) {
+    if (!layer->weighted) return 0;
+    WeightLayout layout = node_layout(qnode(study, layer)->node);
+    return (int64_t)pack_bytes(layout.outputs, layout.runs * layout.run, bits);
+}
+
 int64_t mixed_bytes(const MixedStudy *study) {
     int64_t bytes = 0;
     for (int i = 0; i < study->layers; i++)
-        bytes += ((int64_t)study->layer[i].weights * study->layer[i].weight_bits + 7) / 8;
+        bytes += layer_bytes(study, &study->layer[i], study->layer[i].weight_bits);
     return bytes;
 }
 
@@ -191,8 +200,8 @@ static LayerCost *neediest(MixedStudy *study, const MixedBudget *budget) {
         LayerCost *layer = &study->layer[i];
         int bits, weight_bits;
         next_bits(layer, &bits, &weight_bits);
-        int64_t more = ((int64_t)layer->weights * weight_bits + 7) / 8 -
-                       ((int64_t)layer->weights * layer->weight_bits + 7) / 8;
+        int64_t more =
+            layer_bytes(study, layer, weight_bits) - layer_bytes(study, layer, layer->weight_bits);
         if (bits > BITS_MOST || weight_bits > BITS_MOST) continue;
         if (budget->bytes && mixed_bytes(study) + more > budget->bytes) continue;
         if (!worst || layer->only_sqnr < worst->only_sqnr) worst = layer;

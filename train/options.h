@@ -25,17 +25,17 @@ typedef struct IntList {
 /* What the command line said, defaults filled in. Text is NULL and a number 0 where an option has
  * no default and was not given. Text points into argv or the tables. */
 typedef struct Settings {
-    const char *model, *data, *output, *resume, *log, *config, *predictions, *csv, *augment;
+    const char *model, *data, *output, *resume, *log, *config, *predictions, *csv, *augment, *keep;
     const char *disable_quant, *write_config, *prefix, *normalize;
     /* one of the option's choices, as the table spells it: */
     const char *schedule, *method, *split, *learn_ranges, *ste, *bn;
     double epochs, lr, momentum, weight_decay, gamma, percentile, drop;
     double freeze_bn_after, freeze_observers_after, finetune_epochs; /* epochs */
-    int batch, warmup, step_size, threads, limit, images, size;
+    int batch, warmup, step_size, threads, limit, images, size, index, element, adaround_steps;
     IntList bits, weight_bits, seeds;
     uint64_t seed;
-    bool nesterov, fixed_scales, compare, equalize, bias_correction, per_tensor, per_channel;
-    bool json, quiet, help;
+    bool nesterov, fixed_scales, compare, equalize, bias_correction, adaround, per_tensor;
+    bool per_channel, dynamic, json, quiet, help;
 
     char *const *arguments; /* [argument_count] what is not an option, in order */
     int argument_count;

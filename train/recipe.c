@@ -75,6 +75,7 @@ static const struct {
     ROW(step_size, "step-size", &whole),
     ROW(gamma, "gamma", &real),
     ROW(augment, "augment", &text),
+    ROW(keep, "keep", &text),
     ROW(seed, "seed", &seed),
     ROW(learn_ranges, "learn-ranges", &text),
     ROW(ste, "ste", &text),

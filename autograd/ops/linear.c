@@ -5,13 +5,14 @@
 #include "autograd/op.h"
 #include "autograd/ops.h"
 
-#include <string.h>
-
 extern const Op linear_op;
 
 typedef struct Linear {
     Tensor *x, *w, *b, *y; /* [N,K] [O,K] [O] or NULL, [N,O] */
     int batch, depth, outputs;
+    const Product *product; /* forward's */
+    char *scratch;          /* [threads][size] for it */
+    size_t size;
 } Linear;
 
 static Linear linear_of(Tensor *x, Tensor *w, Tensor *b, Tensor *y) {
@@ -29,29 +30,32 @@ static size_t at(int row, int columns, int column) {
 }
 
 static void forward_chunk(void *context, int i, int worker) {
-    (void)worker;
     const Linear *l = context;
-    int begin = chunk_begin(i), end = chunk_end(i, l->batch), outputs = l->outputs;
-    if (l->b)
-        for (int n = begin; n < end; n++)
-            memcpy(l->y->data + at(n, outputs, 0), l->b->data, sizeof(float) * (size_t)outputs);
-    gemm(end - begin, outputs, l->depth, mat(l->x->data + at(begin, l->depth, 0), l->depth),
-         mat_t(l->w->data, l->depth), l->b ? 1.0f : 0.0f, l->y->data + at(begin, outputs, 0),
-         outputs);
+    int begin = chunk_begin(i), end = chunk_end(i, l->batch);
+    product_run(l->product, end - begin, l->x->data + at(begin, l->depth, 0), (size_t)l->depth,
+                l->y->data + at(begin, l->outputs, 0), l->scratch + (size_t)worker * l->size);
+}
+
+Tensor *op_product(Tape *tape, Tensor *x, const Product *product) {
+    Tensor *w = product->w, *b = product->b;
+    CHECK(x->shape.rank == 2, "linear: x %s", shape_text(&x->shape, (char[SHAPE_TEXT]){0}));
+    product_check(product, "linear", x->shape.dim[1]);
+    Tensor *y = tape_tensor(tape, SHAPE(x->shape.dim[0], w->shape.dim[0]));
+    bool kept = tape_record(tape, &linear_op, y, 3, (Tensor *[]){x, w, b}, NULL);
+    CHECK(!kept || !product->by, "linear: no gradient of this product");
+
+    ArenaMark mark = arena_mark(tape->arena);
+    Linear l = linear_of(x, w, b, y);
+    l.product = product;
+    l.size = product_scratch(product);
+    l.scratch = arena_alloc(tape->arena, size_mul((size_t)parallel_threads(), l.size));
+    parallel_for(chunk_count(l.batch), forward_chunk, &l);
+    arena_rewind(tape->arena, mark);
+    return y;
 }
 
 Tensor *op_linear(Tape *tape, Tensor *x, Tensor *w, Tensor *b) {
-    char text[2][SHAPE_TEXT];
-    CHECK(x->shape.rank == 2 && w->shape.rank == 2 && x->shape.dim[1] == w->shape.dim[1],
-          "linear: x %s, w %s", shape_text(&x->shape, text[0]), shape_text(&w->shape, text[1]));
-    CHECK(!b || (b->shape.rank == 1 && b->shape.dim[0] == w->shape.dim[0]), "linear: w %s, b %s",
-          shape_text(&w->shape, text[0]), shape_text(&b->shape, text[1]));
-
-    Tensor *y = tape_tensor(tape, SHAPE(x->shape.dim[0], w->shape.dim[0]));
-    Linear l = linear_of(x, w, b, y);
-    parallel_for(chunk_count(l.batch), forward_chunk, &l);
-    tape_record(tape, &linear_op, y, 3, (Tensor *[]){x, w, b}, NULL);
-    return y;
+    return op_product(tape, x, &(Product){w, b, NULL});
 }
 
 /* With g = d loss / d y, each y[n,o] meeting x[n,k] through w[o,k]:

@@ -26,7 +26,7 @@ static bool shape(Node *node, const Shape *const in[], Error *error) {
         return error_set(error, ERROR_INPUT, "%d x %d weights, at most 2^28", spec->out,
                          in[0]->dim[0]);
     node->shape = SHAPE(spec->out);
-    node_param(node, "weight", SHAPE(spec->out, in[0]->dim[0]), true);
+    node_matrix(node, "weight", spec->out, in[0]->dim[0]);
     if (spec->bias) node_param(node, "bias", SHAPE(spec->out), true);
     return true;
 }
@@ -43,7 +43,8 @@ static Tensor *apply(Tape *tape, const Node *node, Tensor *x, Tensor *w, Tensor 
 }
 
 static Tensor *forward(const Run *run, const Node *node, Tensor *const in[]) {
-    return apply(run->tape, node, in[0], node_tensor(node, "weight"), node_tensor(node, "bias"));
+    Product product = node_product(node, "weight", "bias");
+    return op_product(run->tape, in[0], &product);
 }
 
 const Layer linear_layer = {

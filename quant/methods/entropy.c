@@ -41,6 +41,22 @@ static double divergence(const double bin[], int used, int levels, double below,
     return sum;
 }
 
+/* A value that occurs far more often than those beside it, as a constant background behind a
+ * convolution does, is an atom: any grid moves it by half a step at most, but the bins would count
+ * it as smeared over its whole group. Like the zeros' its own count says nothing, so it gets the
+ * height of the higher one of its filled neighbours. */
+static void flatten_atoms(double bin[HISTOGRAM_BINS]) {
+    double before = 0;
+    for (int i = 0, next = 0; i < HISTOGRAM_BINS; i++) {
+        if (bin[i] <= 0) continue;
+        if (next <= i) next = i + 1;
+        while (next < HISTOGRAM_BINS && bin[next] <= 0) next++;
+        double after = next < HISTOGRAM_BINS ? bin[next] : 0, most = fmax(before, after);
+        before = bin[i];
+        if (most > 0 && bin[i] > most) bin[i] = most;
+    }
+}
+
 /* The distribution, bin[HISTOGRAM_HALF] being the first to the right of zero; of absolute values
  * all lies there. */
 static void distribution(const Histogram *h, bool absolute, double bin[HISTOGRAM_BINS]) {
@@ -49,6 +65,7 @@ static void distribution(const Histogram *h, bool absolute, double bin[HISTOGRAM
         bin[HISTOGRAM_HALF + j] += bin[HISTOGRAM_HALF - 1 - j];
         bin[HISTOGRAM_HALF - 1 - j] = 0;
     }
+    flatten_atoms(bin);
 }
 
 static double sum_of(const double bin[], int first, int end) {

@@ -8,9 +8,11 @@
 typedef struct WeightedIntegers {
     int outputs, depth; /* depth: weights of one output */
     int8_t *weight;     /* [outputs][depth] */
-    int8_t *stored; /* the same in the layer's layout, as files have them; may be `weight` itself */
-    QParams grid;   /* of the weights: 1 or `outputs` scales, and zero points: 0 if symmetric */
-    int32_t *bias;  /* [outputs], q_b in steps of S_x S_w[o] */
+    int8_t *stored;     /* the same in the layer's layout; may be `weight` itself */
+    uint8_t *
+        packed; /* the rows of `weight` as files have them (quant/pack.h); NULL: 8 bits, `stored` */
+    QParams grid;  /* of the weights: 1 or `outputs` scales, and zero points: 0 if symmetric */
+    int32_t *bias; /* [outputs], q_b in steps of S_x S_w[o] */
     Multiplier *multiplier; /* [outputs], S_x S_w[o] / S_y */
     int64_t largest;        /* the largest sum over k of |q_w - Z_w| of any output */
 } WeightedIntegers;

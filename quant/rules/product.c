@@ -11,14 +11,14 @@ static bool freeze(QNode *q, Arena *arena, Error *error) {
            error_set(error, ERROR_INPUT, "%s: a scale ratio of %g", q->node->name, ratio);
 }
 
-typedef struct Product {
+typedef struct Factors {
     const QNode *q;
     const float *product; /* of q - Z: at most 255^2, exact */
     float *y;
-} Product;
+} Factors;
 
 static void product_elements(const void *context, size_t begin, size_t end) {
-    const Product *p = context;
+    const Factors *p = context;
     const ProductIntegers *integers = p->q->integers;
     const Quantizer *out = p->q->out;
     int32_t zero = quantizer_zero(out);
@@ -34,7 +34,7 @@ static Tensor *exact(const Run *run, const QNode *q, Tensor *const in[]) {
     Tensor *codes[] = {rule_codes(run, q->in[0], in[0]), rule_codes(run, q->in[1], in[1])};
     Tensor *product = q->node->layer->forward(run, q->node, codes);
     Tensor *y = tape_tensor(run->tape, product->shape);
-    elementwise(y->count, product_elements, &(Product){q, product->data, y->data});
+    elementwise(y->count, product_elements, &(Factors){q, product->data, y->data});
     return y;
 }
 

@@ -11,6 +11,7 @@
 #include "quant/bn.h"
 #include "quant/fold.h"
 #include "quant/outputs_first.h"
+#include "quant/pack.h"
 #include "quant/rules/integers.h"
 #include "quant/rules/weighted.h"
 
@@ -22,6 +23,21 @@ static void channel_range(const Tensor *w, int channels, int c, float *lo, float
         *lo = row[i] < *lo ? row[i] : *lo;
         *hi = row[i] > *hi ? row[i] : *hi;
     }
+}
+
+/* The same by the method that the configuration chose: a channel is a batch of its own, and nothing
+ * is remembered (N9). `channels` observers share one histogram. */
+static void chosen_range(const QNode *q, const Tensor *w, int channels, int c, Histogram *histogram,
+                         float *lo, float *hi) {
+    size_t inner = w->count / (size_t)channels;
+    Observer seen = {.histogram = histogram};
+    *histogram = (Histogram){.width = HISTOGRAM_LEAST};
+    observer_update(&seen, w->data + (size_t)c * inner, inner);
+    RangeSpec spec = {q->weight, q->config->percentile};
+    spec.codes.is_signed = true;
+    q->weight.method->range(&seen, &spec, lo, hi);
+    *lo = fminf(*lo, 0);
+    *hi = fmaxf(*hi, 0);
 }
 
 /* The codes of the weights, which int8 holds: unsigned ones are those of the signed grid moved by
@@ -38,6 +54,8 @@ static QParams weight_grid(Arena *arena, const QNode *q, const Tensor *w, const 
     int outputs = w->shape.dim[0];
     QParams grid = weight_codes(arena, q, outputs);
     int channels = grid.channels;
+    bool chosen = q->weight.method && q->weight.method->from_histogram;
+    Histogram *histogram = chosen ? histogram_new(arena) : NULL;
     for (int c = 0; c < channels; c++) {
         float lo, hi;
         if (q->weight_scale) {
@@ -46,6 +64,7 @@ static QParams weight_grid(Arena *arena, const QNode *q, const Tensor *w, const 
         }
         channel_range(w, channels, c, &lo, &hi);
         if (!isfinite(lo) || !isfinite(hi)) continue; /* the NaN check of the step reports it */
+        if (chosen && lo < hi) chosen_range(q, w, channels, c, histogram, &lo, &hi);
         spec_range(&q->weight, &lo, &hi);
         qparams_set_range(&grid, c, q->weight.symmetric, lo, hi);
         if (lo == hi) grid.scale[c] = 0; /* dead: 0 until a bias asks for more */
@@ -155,6 +174,8 @@ static void blank(QNode *q, Arena *arena) {
     w->grid = weight_codes(arena, q, w->outputs);
     w->weight = arena_alloc(arena, count);
     w->stored = q->node->layer->layout ? arena_alloc(arena, count) : w->weight;
+    if (q->weight.bits < BITS_MOST)
+        w->packed = arena_alloc(arena, pack_bytes(w->outputs, w->depth, q->weight.bits));
     w->bias = arena_zeros(arena, sizeof *w->bias * (size_t)w->outputs);
     w->multiplier = arena_zeros(arena, sizeof *w->multiplier * (size_t)w->outputs);
 }
@@ -162,13 +183,18 @@ static void blank(QNode *q, Arena *arena) {
 static int arrays(const QNode *q, IntegerArray array[RULE_ARRAYS]) {
     const WeightedIntegers *w = q->integers;
     Shape weight = node_tensor(q->node, "weight")->shape;
-    array[0] = (IntegerArray){"weight", DTYPE_I8, weight, w->stored};
-    array[1] = (IntegerArray){"bias", DTYPE_I32, SHAPE(w->outputs), w->bias};
-    array[2] = (IntegerArray){"weight_fake_quant.scale", DTYPE_F32, SHAPE(w->grid.channels),
-                              w->grid.scale};
+    int bits = q->weight.bits;
+    array[0] = (IntegerArray){.name = "weight", DTYPE_I8, weight, w->stored};
+    if (w->packed)
+        array[0] =
+            (IntegerArray){"weight",  DTYPE_U8, SHAPE(w->outputs, (int)pack_row(w->depth, bits)),
+                           w->packed, bits,     weight};
+    Shape each = SHAPE(w->outputs), scales = SHAPE(w->grid.channels);
+    array[1] = (IntegerArray){.name = "bias", DTYPE_I32, each, w->bias};
+    array[2] = (IntegerArray){.name = "weight_fake_quant.scale", DTYPE_F32, scales, w->grid.scale};
     if (q->weight.symmetric) return 3;
-    array[3] = (IntegerArray){"weight_fake_quant.zero_point", DTYPE_I32, SHAPE(w->grid.channels),
-                              w->grid.zero_point};
+    array[3] = (IntegerArray){
+        .name = "weight_fake_quant.zero_point", DTYPE_I32, scales, w->grid.zero_point};
     return 4;
 }
 
@@ -181,13 +207,12 @@ static void arrange(QNode *q) {
         for (int k = 0; k < w->depth; k++) *to++ = w->stored[weight_index(&layout, o, k)];
 }
 
-static bool complete(QNode *q, Arena *arena, Error *error) {
-    (void)arena;
+/* The proofs, and the multipliers. */
+static bool prove(QNode *q, Error *error) {
     WeightedIntegers *w = q->integers;
     int64_t zero = quantizer_zero(q->in[0]), top = quantizer_top(q->in[0]);
     int64_t reach = zero > top - zero ? zero : top - zero; /* the largest |q_x - Z_x| */
     w->largest = 0;
-    arrange(q);
     for (int o = 0; o < w->outputs; o++) {
         int64_t sum = 0, absolute = 0, zero_w = w->grid.zero_point[channel_of(w, o)];
         if (zero_w < w->grid.qmin || zero_w > w->grid.qmax)
@@ -223,6 +248,24 @@ static bool complete(QNode *q, Arena *arena, Error *error) {
     return true;
 }
 
+/* From what a file held, w->packed or w->stored. */
+static bool complete(QNode *q, Arena *arena, Error *error) {
+    (void)arena;
+    const WeightedIntegers *w = q->integers;
+    if (!w->packed) {
+        arrange(q);
+        return prove(q, error);
+    }
+    if (!unpack_codes(w->outputs, w->depth, q->weight.bits, w->packed, w->weight))
+        return error_set(error, ERROR_INPUT,
+                         "%s.weight: a bit is set behind the last code of a row", q->node->name);
+    WeightLayout layout = node_layout(q->node);
+    const int8_t *from = w->weight;
+    for (int o = 0; o < w->outputs; o++)
+        for (int k = 0; k < w->depth; k++) w->stored[weight_index(&layout, o, k)] = *from++;
+    return prove(q, error);
+}
+
 static bool freeze(QNode *q, Arena *arena, Error *error) {
     if (q->weight.bits > BITS_MOST)
         return error_set(error, ERROR_INPUT, "%s: weights of %d bits, integers have %d at most",
@@ -243,7 +286,9 @@ static bool freeze(QNode *q, Arena *arena, Error *error) {
                 (int8_t)quantize(&w->grid, channel_of(w, o), *from++);
     for (int o = 0; f.bias && o < w->outputs; o++)
         w->bias[o] = quantize_bias(f.bias->data[o], q->in[0]->q.scale[0], scale_of(w, o));
-    return complete(q, arena, error);
+    arrange(q);
+    if (w->packed) pack_codes(w->outputs, w->depth, q->weight.bits, w->weight, w->packed);
+    return prove(q, error);
 }
 
 /* --- exact evaluation --- */

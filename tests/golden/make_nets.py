@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Writes nets.safetensors beside this file: what PyTorch says whole nets compute and learn.
 
-The nets are those of nn/zoo.c at full size and one of odd convolutions, written as PyTorch modules
-with the same names. Inputs and parameters come from a hash of their names (`uniform`), which the
+The nets are those of nn/zoo.c at full size, one of odd convolutions and one of recurrent layers,
+written as PyTorch modules with the same names. Inputs and parameters come from a hash of their names (`uniform`), which the
 test computes too, so that the file holds results only:
 
   NET/salt            I64: part of every hash
@@ -137,7 +137,38 @@ class Odd(nn.Module):
         return self.fc(x.flatten(1))
 
 
-NETS = {"mlp": MLP, "lenet5": LeNet5, "netbn": NetBN, "resnet8": ResNet8, "odd": Odd}
+class LSTM(nn.Module):
+    input = (1, 28, 28)
+
+    def __init__(self):
+        super().__init__()
+        self.lstm = nn.LSTM(28, 128, batch_first=True)
+        self.fc = nn.Linear(128, 10)
+
+    def forward(self, x):
+        return self.fc(self.lstm(x.reshape(-1, 28, 28))[0][:, -1])
+
+
+class Sequences(nn.Module):
+    """Recurrent layers of several layers and both directions: see the test's text."""
+    input = (1, 7, 5)
+
+    def __init__(self):
+        super().__init__()
+        self.gru = nn.GRU(5, 4, 2, batch_first=True, bidirectional=True)
+        self.lstm1 = nn.LSTM(8, 3, batch_first=True, bidirectional=True, bias=False)
+        self.lstm2 = nn.LSTM(6, 5, 2, batch_first=True, bidirectional=True)
+        self.gru2 = nn.GRU(6, 3, batch_first=True)
+        self.fc = nn.Linear(13, 10)
+
+    def forward(self, x):
+        x = self.lstm1(self.gru(x.reshape(-1, 7, 5))[0])[0]
+        ends = self.lstm2(x)[1][0][-2:]  # h_n of the last layer, both directions
+        return self.fc(torch.cat([*ends, self.gru2(x)[0][:, -1]], 1))
+
+
+NETS = {"mlp": MLP, "lenet5": LeNet5, "netbn": NetBN, "resnet8": ResNet8, "odd": Odd, "lstm": LSTM,
+        "sequences": Sequences}
 
 
 # ---- numbers from names ----

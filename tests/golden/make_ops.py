@@ -8,7 +8,9 @@ Names are OP/CASE/PART. Parts:
   grad0, grad1, ...  dL/d in0, ...
   spec               I64: windows are kernel, stride, padding, dilation, each D H W; conv adds
                      groups, conv_transpose groups and output padding; reshape: the new shape;
-                     cross_entropy: the labels; batchnorm: 1 if training; pointwise: which line of autograd/pointwise.def
+                     cross_entropy: the labels; batchnorm: 1 if training; pointwise: which line of
+                     autograd/pointwise.def; recurrent: which line of autograd/cells.def, 1 if
+                     reverse, 1 if last
   real               batchnorm: momentum, eps; pointwise: the function's parameter
   mean, var          batchnorm: running statistics before, and mean_after, var_after
 
@@ -106,6 +108,25 @@ def batchnorm(case, shape, training, momentum=0.1, eps=1e-5):
     TENSORS[f"{name}/real"] = real
 
 
+def recurrent(case, cell, x, hidden, bias=True, reverse=False, last=False):
+    """x: N T F. One direction of nn.LSTM or nn.GRU, through the function that both call; what runs
+    backwards is that on the reversed x."""
+    gates = [4, 3][cell] * hidden
+
+    def function(x, *parameters):
+        zeros = torch.zeros(1, x.shape[0], hidden).double()
+        options = [p for p in parameters if p is not None], bias, 1, 0.0, False, False, True
+        x = x.flip(1) if reverse else x
+        h = (torch._VF.gru(x, zeros, *options) if cell else
+             torch._VF.lstm(x, (zeros, zeros), *options))[0]
+        return h[:, -1] if last else h.flip(1) if reverse else h
+
+    biases = [normal(gates), normal(gates)] if bias else [None, None]
+    add_case(f"recurrent/{case}", function,
+             [normal(*x), normal(gates, x[2]), normal(gates, hidden) / 2, *biases],
+             [cell, int(reverse), int(last)])
+
+
 def make_cases():
     add_case("add/matrix", torch.add, [normal(3, 5), normal(3, 5)])
     add_case("add/image", torch.add, [normal(2, 3, 4, 5), normal(2, 3, 4, 5)])
@@ -195,7 +216,8 @@ def make_cases():
 
     for line, (name, function, a) in enumerate([
             ("relu6", F.relu6, 0), ("leaky_relu", lambda x: F.leaky_relu(x, 0.125), 0.125),
-            ("sigmoid", torch.sigmoid, 0), ("tanh", torch.tanh, 0), ("hardswish", F.hardswish, 0)]):
+            ("sigmoid", torch.sigmoid, 0), ("tanh", torch.tanh, 0), ("hardswish", F.hardswish, 0),
+            ("elu", lambda x: F.elu(x, 0.75), 0.75)]):
         kinks = torch.tensor([-200, -9, -6, -3, 0, 3, 6, 9, 200]).double()
         for case, x in [("normal", 3 * normal(2, 3, 4, 5)), ("kinks", kinks)]:
             add_case(f"pointwise/{name}_{case}", function, [x], [line])
@@ -206,6 +228,18 @@ def make_cases():
     add_case("softmax/rows", lambda x: F.softmax(x, 1), [3 * normal(9, 10)])
     add_case("softmax/images", lambda x: F.softmax(x, 1), [normal(2, 4, 3, 5)])
     add_case("softmax/large", lambda x: F.softmax(x, 1), [1000 * normal(3, 5)])
+    add_case("mse_loss/rows", F.mse_loss, [normal(9, 4), normal(9, 4)])
+    add_case("mse_loss/images", F.mse_loss, [100 * normal(2, 3, 4, 5), normal(2, 3, 4, 5)])
+
+    for cell, name in enumerate(["lstm", "gru"]):
+        recurrent(name, cell, [3, 5, 4], 6)
+        recurrent(f"{name}_reverse", cell, [2, 4, 3], 5, reverse=True)
+        recurrent(f"{name}_last", cell, [2, 5, 3], 4, last=True)
+        recurrent(f"{name}_reverse_last", cell, [2, 3, 2], 3, reverse=True, last=True)
+        recurrent(f"{name}_no_bias", cell, [2, 4, 3], 5, bias=False)
+        recurrent(f"{name}_one_step", cell, [3, 1, 4], 3)
+        recurrent(f"{name}_several_chunks", cell, [17, 3, 2], 2)
+        recurrent(f"{name}_large", cell, [2, 6, 40], 3)
 
 
 def write(path, tensors, metadata=None):

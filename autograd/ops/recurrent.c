@@ -1,0 +1,283 @@
+/* A recurrent layer in one direction, over sequences x[N,T,F]:
+ *
+ *   input_t = x_t W_ih' + b_ih          for all steps at once
+ *   recur_t = h_(t-1) W_hh' + b_hh      step by step, h = 0 before the first
+ *   h_t     = what the cell makes of both (autograd/cell.h)
+ *
+ * A chunk of samples goes through all steps by itself. Letters: N T, F features, H hidden, G gates
+ * of the cell times H. */
+#include "autograd/error.h"
+#include "autograd/kernels/gemm.h"
+#include "autograd/kernels/parallel.h"
+#include "autograd/kernels/partials.h"
+#include "autograd/op.h"
+#include "autograd/ops.h"
+
+#include <string.h>
+
+const Cell *const cell_list[] = {
+#define CELL(name) &name##_cell,
+#include "autograd/cells.def"
+#undef CELL
+    NULL,
+};
+
+extern const Op recurrent_op;
+
+typedef struct Pass {
+    RecurrentSpec spec;
+    Product input, recur; /* W_ih[G,F] b_ih[G], W_hh[G,H] b_hh[G] */
+    Tensor *x, *y;
+    int batch, steps, features, hidden, gates;
+    /* kept for backward: */
+    float *value;      /* [N,T,G] of the gates */
+    float *h, *memory; /* [N,T,H] */
+    const float *none; /* [CHUNK,H] of zeros: h and memory before the first step */
+    /* of each thread: */
+    size_t sums_size, work_size;
+    float *sums; /* forward: recur of a step [CHUNK,G]; backward: see Gradients */
+    char *work;  /* for the products */
+    Partials input_partials, recur_partials;
+} Pass;
+
+static size_t row(const Pass *p, int n, int t) {
+    return (size_t)n * (size_t)p->steps + (size_t)t;
+}
+
+/* The time that step s visits; and a row of values of the step before, zeros at the first. */
+static int time_of(const Pass *p, int s) {
+    return p->spec.reverse ? p->steps - 1 - s : s;
+}
+
+static const float *before(const Pass *p, const float *values, int n, int s) {
+    return s ? values + row(p, n, time_of(p, s - 1)) * (size_t)p->hidden : p->none;
+}
+
+static CellStep cell_step(const Pass *p, int n, int s) {
+    size_t at = row(p, n, time_of(p, s));
+    return (CellStep){.hidden = p->hidden,
+                      .gates = p->value + at * (size_t)p->gates,
+                      .h_before = before(p, p->h, n, s),
+                      .memory_before = before(p, p->memory, n, s),
+                      .h = p->h + at * (size_t)p->hidden,
+                      .memory = p->memory + at * (size_t)p->hidden};
+}
+
+/* --- forward --- */
+
+static void forward_chunk(void *context, int i, int worker) {
+    const Pass *p = context;
+    int begin = chunk_begin(i), rows = chunk_end(i, p->batch) - begin;
+    size_t first = row(p, begin, 0), G = (size_t)p->gates, H = (size_t)p->hidden;
+    float *recur = p->sums + (size_t)worker * p->sums_size;
+    void *work = p->work + (size_t)worker * p->work_size;
+    product_run(&p->input, rows * p->steps, p->x->data + first * (size_t)p->features,
+                (size_t)p->features, p->value + first * G, work);
+    for (int s = 0; s < p->steps; s++) {
+        product_run(&p->recur, rows, before(p, p->h, begin, s), s ? (size_t)p->steps * H : H, recur,
+                    work);
+        for (int n = 0; n < rows; n++) {
+            CellStep step = cell_step(p, begin + n, s);
+            step.recur = recur + (size_t)n * G;
+            p->spec.cell->forward(&step);
+        }
+    }
+    for (int n = begin; p->spec.last && n < begin + rows; n++)
+        memcpy(p->y->data + (size_t)n * H, p->h + row(p, n, time_of(p, p->steps - 1)) * H,
+               sizeof(float) * H);
+}
+
+static Pass *pass_new(Tape *tape, Tensor *x, const Product *input, const Product *recur,
+                      const RecurrentSpec *spec) {
+    int batch = x->shape.dim[0], steps = x->shape.dim[1], hidden = recur->w->shape.dim[1];
+    Tensor *y = tape_tensor(tape, spec->last ? SHAPE(batch, hidden) : SHAPE(batch, steps, hidden));
+    Pass *p = arena_zeros(tape->arena, sizeof *p);
+    *p = (Pass){.spec = *spec,
+                .input = *input,
+                .recur = *recur,
+                .x = x,
+                .y = y,
+                .batch = batch,
+                .steps = steps,
+                .features = x->shape.dim[2],
+                .hidden = hidden,
+                .gates = spec->cell->gates * hidden};
+    return p;
+}
+
+static float *values_new(const Pass *p, Tape *tape, int size) {
+    size_t rows = size_mul((size_t)p->batch, (size_t)p->steps);
+    return arena_alloc(tape->arena, size_mul(sizeof(float) * (size_t)size, rows));
+}
+
+static size_t larger(size_t a, size_t b) {
+    return a > b ? a : b;
+}
+
+Tensor *op_recurrent(Tape *tape, Tensor *x, const Product *input, const Product *recur,
+                     const RecurrentSpec *spec) {
+    char text[SHAPE_TEXT];
+    CHECK(x->shape.rank == 3 && x->shape.dim[1] > 0, "recurrent: x %s",
+          shape_text(&x->shape, text));
+    product_check(input, "recurrent", x->shape.dim[2]);
+    product_check(recur, "recurrent", recur->w->shape.dim[0] / spec->cell->gates);
+    CHECK(input->w->shape.dim[0] == recur->w->shape.dim[0], "recurrent: %d and %d sums",
+          input->w->shape.dim[0], recur->w->shape.dim[0]);
+
+    Pass *p = pass_new(tape, x, input, recur, spec);
+    Tensor *y = p->y, *in[] = {x, input->w, recur->w, input->b, recur->b};
+    bool kept = tape_record(tape, &recurrent_op, y, 5, in, p);
+    CHECK(!kept || (!input->by && !recur->by), "recurrent: no gradient of these products");
+    ArenaMark mark = arena_mark(tape->arena);
+    p->value = values_new(p, tape, p->gates);
+    p->memory = values_new(p, tape, p->hidden);
+    p->h = spec->last ? values_new(p, tape, p->hidden) : y->data;
+    p->none = arena_zeros(tape->arena, sizeof(float) * CHUNK * (size_t)p->hidden);
+    if (kept) mark = arena_mark(tape->arena);
+
+    size_t threads = (size_t)parallel_threads();
+    p->sums_size = CHUNK * (size_t)p->gates;
+    p->sums = arena_alloc(tape->arena, sizeof(float) * threads * p->sums_size);
+    p->work_size = larger(product_scratch(input), product_scratch(recur));
+    p->work = arena_alloc(tape->arena, size_mul(threads, p->work_size));
+    parallel_for(chunk_count(p->batch), forward_chunk, p);
+    arena_rewind(tape->arena, mark);
+    return y;
+}
+
+/* --- backward, through time ---
+ *
+ * From the last step to the first, h_t has the gradient dy_t and what step t+1 returns: through its
+ * cell, and through its sums, drecur_(t+1) W_hh. With the gradients of all sums known:
+ *
+ *   dW_ih = sum over n, t of dinput' x_t         db_ih = sum of dinput      dx = dinput W_ih
+ *   dW_hh = sum over n, t of drecur' h_(t-1)     db_hh = sum of drecur
+ */
+
+/* What a thread computes for its chunk. */
+typedef struct Gradients {
+    float *input, *recur; /* [rows,T,G] */
+    float *h_before;      /* [rows,T,H] h_(t-1) */
+    float *h, *memory;    /* [rows,H] dL/dh and dL/dmemory on the way back */
+} Gradients;
+
+static size_t gradients_size(const Pass *p) {
+    size_t steps = (size_t)p->steps, H = (size_t)p->hidden;
+    return CHUNK * (steps * (2 * (size_t)p->gates + H) + 2 * H);
+}
+
+static Gradients gradients_of(const Pass *p, int worker) {
+    size_t sums = CHUNK * (size_t)p->steps * (size_t)p->gates, H = (size_t)p->hidden;
+    Gradients g = {.input = p->sums + (size_t)worker * p->sums_size};
+    g.recur = g.input + sums;
+    g.h_before = g.recur + sums;
+    g.h = g.h_before + CHUNK * (size_t)p->steps * H;
+    g.memory = g.h + CHUNK * H;
+    return g;
+}
+
+static void add_rows(int rows, int columns, const float *x, float *sum) {
+    for (int r = 0; r < rows; r++, x += columns)
+        for (int c = 0; c < columns; c++) sum[c] += x[c];
+}
+
+/* One step back for sample begin + n. */
+static void step_back(const Pass *p, const Gradients *g, int begin, int n, int s) {
+    size_t H = (size_t)p->hidden, G = (size_t)p->gates;
+    size_t at = row(p, n, time_of(p, s)); /* in the chunk */
+    bool last = s == p->steps - 1;
+    CellStep step = cell_step(p, begin + n, s);
+    step.dh = g->h + (size_t)n * H;
+    step.dmemory = g->memory + (size_t)n * H;
+    step.dinput = g->input + at * G;
+    step.drecur = g->recur + at * G;
+    const float *dy =
+        p->y->grad + (p->spec.last ? (size_t)(begin + n) : row(p, begin + n, time_of(p, s))) * H;
+    for (size_t k = 0; (last || !p->spec.last) && k < H; k++) step.dh[k] += dy[k];
+    memcpy(g->h_before + at * H, step.h_before, sizeof(float) * H);
+    p->spec.cell->backward(&step);
+}
+
+static void parameter_gradients(const Pass *p, const Gradients *g, int chunk) {
+    int begin = chunk_begin(chunk), rows = (chunk_end(chunk, p->batch) - begin) * p->steps;
+    float *input = partials_chunk(&p->input_partials, chunk);
+    float *recur = partials_chunk(&p->recur_partials, chunk);
+    const float *x = p->x->data + row(p, begin, 0) * (size_t)p->features;
+    gemm(p->gates, p->features, rows, mat_t(g->input, p->gates), mat(x, p->features), 0, input,
+         p->features);
+    gemm(p->gates, p->hidden, rows, mat_t(g->recur, p->gates), mat(g->h_before, p->hidden), 0,
+         recur, p->hidden);
+    if (p->input.b) add_rows(rows, p->gates, g->input, input + p->input.w->count);
+    if (p->recur.b) add_rows(rows, p->gates, g->recur, recur + p->recur.w->count);
+}
+
+static void backward_chunk(void *context, int i, int worker) {
+    const Pass *p = context;
+    Gradients g = gradients_of(p, worker);
+    int begin = chunk_begin(i), rows = chunk_end(i, p->batch) - begin, G = p->gates;
+    memset(g.h, 0, sizeof(float) * 2 * CHUNK * (size_t)p->hidden); /* and memory behind it */
+    for (int s = p->steps - 1; s >= 0; s--) {
+        for (int n = 0; n < rows; n++) step_back(p, &g, begin, n, s);
+        const float *drecur = g.recur + (size_t)time_of(p, s) * (size_t)G;
+        gemm(rows, p->hidden, G, mat(drecur, p->steps * G), mat(p->recur.w->data, p->hidden), 1,
+             g.h, p->hidden);
+    }
+    parameter_gradients(p, &g, i);
+    if (p->x->needs_grad)
+        gemm(rows * p->steps, p->features, G, mat(g.input, G), mat(p->input.w->data, p->features),
+             1, p->x->grad + row(p, begin, 0) * (size_t)p->features, p->features);
+}
+
+static void recurrent_backward(const Entry *entry) {
+    Pass p = *(const Pass *)entry->saved;
+    Arena *arena = entry->tape->arena;
+    ArenaMark mark = arena_mark(arena);
+    p.sums_size = gradients_size(&p);
+    p.sums = arena_alloc(arena, size_mul(sizeof(float) * (size_t)parallel_threads(), p.sums_size));
+    p.input_partials = partials_new(arena, p.input.w, p.input.b, p.batch);
+    p.recur_partials = partials_new(arena, p.recur.w, p.recur.b, p.batch);
+    parallel_for(chunk_count(p.batch), backward_chunk, &p);
+    partials_add(&p.input_partials);
+    partials_add(&p.recur_partials);
+    arena_rewind(arena, mark);
+}
+
+static const struct {
+    int batch, steps, features, hidden;
+    bool bias, constant; /* constant: x needs no gradient */
+    RecurrentSpec spec;
+} trials[] = {
+    {2, 3, 2, 3, true, false, {&lstm_cell, false, false}},
+    {2, 4, 3, 2, true, false, {&lstm_cell, true, false}},
+    {CHUNK + 1, 2, 1, 2, false, true, {&lstm_cell, false, true}},
+    {2, 3, 2, 3, true, false, {&gru_cell, false, false}},
+    {2, 4, 3, 2, true, false, {&gru_cell, true, true}},
+    {CHUNK + 1, 2, 1, 2, false, true, {&gru_cell, false, false}},
+};
+
+static void recurrent_sample(Arena *arena, Rng *rng, int trial, Sample *sample) {
+    int features = trials[trial].features, hidden = trials[trial].hidden;
+    int gates = trials[trial].spec.cell->gates * hidden;
+    bool bias = trials[trial].bias;
+    Tensor *x =
+        sample_leaf(arena, rng, SHAPE(trials[trial].batch, trials[trial].steps, features), 1);
+    x->needs_grad = !trials[trial].constant;
+    *sample = (Sample){.inputs = 5, .in = {x}, .spec = &trials[trial].spec};
+    sample->in[1] = sample_leaf(arena, rng, SHAPE(gates, features), 0.5f);
+    sample->in[2] = sample_leaf(arena, rng, SHAPE(gates, hidden), 0.5f);
+    sample->in[3] = bias ? sample_leaf(arena, rng, SHAPE(gates), 0.5f) : NULL;
+    sample->in[4] = bias ? sample_leaf(arena, rng, SHAPE(gates), 0.5f) : NULL;
+}
+
+static Tensor *recurrent_forward(Tape *tape, const Sample *s) {
+    return op_recurrent(tape, s->in[0], &(Product){s->in[1], s->in[3], NULL},
+                        &(Product){s->in[2], s->in[4], NULL}, s->spec);
+}
+
+const Op recurrent_op = {
+    .name = "recurrent",
+    .backward = recurrent_backward,
+    .samples = sizeof trials / sizeof *trials,
+    .sample = recurrent_sample,
+    .forward = recurrent_forward,
+};

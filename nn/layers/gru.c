@@ -1,0 +1,24 @@
+/* gru: PyTorch's GRU over a sequence of T steps of F features; gates in the order r z n, b_hn
+ * inside the reset. output=all gives T x hidden (twice as wide with two directions), output=last
+ * what PyTorch calls h_n of the last layer: where each direction ends. */
+#include "nn/layers/recurrent.h"
+
+static bool shape(Node *node, const Shape *const in[], Error *error) {
+    return recurrent_shape(node, &gru_cell, in, error);
+}
+
+static Tensor *forward(const Run *run, const Node *node, Tensor *const in[]) {
+    return recurrent_forward(run, node, &gru_cell, in[0]);
+}
+
+const Layer gru_layer = {
+    .name = "gru",
+    .summary =
+        "gated recurrent unit over steps x features: hidden= layers= bidirectional= bias= output=",
+    .inputs = 1,
+    .spec_size = sizeof(RecurrentLayerSpec),
+    .fields = recurrent_fields,
+    .shape = shape,
+    .init = recurrent_init,
+    .forward = forward,
+};

@@ -1,0 +1,16 @@
+/* What lstm and gru share: all but their cell. PyTorch's LSTM and GRU, batch_first. */
+#pragma once
+
+#include "nn/graph.h"
+
+typedef struct RecurrentLayerSpec {
+    int hidden, layers;
+    bool bidirectional, bias;
+    int output; /* index of recurrent_outputs */
+} RecurrentLayerSpec;
+
+extern const Field recurrent_fields[];
+
+bool recurrent_shape(Node *node, const Cell *cell, const Shape *const in[], Error *error);
+void recurrent_init(Node *node, Rng *rng);
+Tensor *recurrent_forward(const Run *run, const Node *node, const Cell *cell, Tensor *x);

@@ -1,0 +1,2 @@
+#define INSTRS "tests/custom/instrs.def"
+#include "quant/instrs.c"

@@ -1,0 +1,2 @@
+#define LAYERS "tests/custom/layers.def"
+#include "nn/layers.c"
