@@ -12,6 +12,8 @@ static char *attribute_text(const Onnx__AttributeProto *a, Arena *arena) {
         return arena_text(arena, "%s%lld", text, (long long)a->i);
     if (a->type == ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__FLOAT)
         return arena_text(arena, "%s%.9g", text, (double)a->f);
+    if (a->type == ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__STRING)
+        return arena_text(arena, "%s%.*s", text, (int)a->s.len, (const char *)a->s.data);
     assert_int_equal(a->type, ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__INTS);
     for (size_t i = 0; i < a->n_ints; i++)
         text = arena_text(arena, "%s%s%lld", text, i ? "," : "", (long long)a->ints[i]);
@@ -19,8 +21,10 @@ static char *attribute_text(const Onnx__AttributeProto *a, Arena *arena) {
 }
 
 static char *node_text(const Onnx__NodeProto *node, Arena *arena) {
-    assert_int_equal(node->n_output, 1);
-    char *text = arena_text(arena, "%s = %s", node->output[0], node->op_type);
+    char *text = arena_text(arena, "%s", node->output[0]);
+    for (size_t i = 1; i < node->n_output; i++)
+        text = arena_text(arena, "%s, %s", text, node->output[i]);
+    text = arena_text(arena, "%s = %s", text, node->op_type);
     for (size_t i = 0; i < node->n_attribute; i++)
         text = arena_text(arena, "%s%s%s", text, i ? " " : "[",
                           attribute_text(node->attribute[i], arena));

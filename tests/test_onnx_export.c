@@ -60,6 +60,23 @@ static const Row rows[] = {
     {"flatten", IMAGE "y = flatten x\n", "y = Flatten(x)\n"},
     {"linear", IMAGE "f = flatten x\ny = linear f out=3\n",
      "f = Flatten(x)\ny = Gemm[transB=1](f, y.weight, y.bias)\n"},
+    {"lstm", LINE "y = lstm x hidden=3 bidirectional=true\n",
+     "y_steps_first = Transpose[perm=1,0,2](x)\n"
+     "y_l0_Y, y_l0_Y_h = LSTM[direction=bidirectional hidden_size=3](y_steps_first, y.W_l0, "
+     "y.R_l0, "
+     "y.B_l0)\n"
+     "y_l0_turned = Transpose[perm=2,0,1,3](y_l0_Y)\n"
+     "y = Reshape(y_l0_turned, y_shape)\n"},
+    {"gru", LINE "y = gru x hidden=3 layers=2 bias=false output=last\n",
+     "y_steps_first = Transpose[perm=1,0,2](x)\n"
+     "y_l0_Y, y_l0_Y_h = GRU[direction=forward hidden_size=3 linear_before_reset=1](y_steps_first, "
+     "y.W_l0, y.R_l0)\n"
+     "y_l0_turned = Transpose[perm=0,2,1,3](y_l0_Y)\n"
+     "y_l0_joined = Reshape(y_l0_turned, y_l0_joined_shape)\n"
+     "y_l1_Y, y_l1_Y_h = GRU[direction=forward hidden_size=3 linear_before_reset=1](y_l0_joined, "
+     "y.W_l1, y.R_l1)\n"
+     "y_l1_turned = Transpose[perm=1,0,2](y_l1_Y_h)\n"
+     "y = Reshape(y_l1_turned, y_shape)\n"},
     {"batchnorm", IMAGE "y = batchnorm x eps=0.25 momentum=0.25\n",
      "y = BatchNormalization[epsilon=0.25 momentum=0.75](x, y.weight, y.bias, y.running_mean, "
      "y.running_var)\n"},
@@ -137,6 +154,36 @@ static void test_parameters_are_initializers(void **state) {
     assert_int_equal(proto->graph->n_initializer, tensors);
     model_free(model);
     arena_free(arena);
+}
+
+/* Gates in ONNX's order, PyTorch's two biases one behind the other. */
+static void test_gates(void **state) {
+    (void)state;
+    static const struct {
+        const char *net;
+        int gates, order[4];
+    } kinds[] = {{LINE "y = lstm x hidden=1\n", 4, {0, 3, 1, 2}},
+                 {LINE "y = gru x hidden=1\n", 3, {1, 0, 2}}};
+    for (int k = 0; k < 2; k++) {
+        Arena *arena = arena_new();
+        Model *model = model_of(kinds[k].net);
+        int gates = kinds[k].gates;
+        float w[4 * 8], b[8];
+        for (int g = 0; g < gates; g++) {
+            const Node *node = &model->graph->node[1];
+            int from = kinds[k].order[g];
+            memcpy(w + g * 8, node_tensor(node, "weight_ih_l0")->data + from * 8, 32);
+            b[g] = node_tensor(node, "bias_ih_l0")->data[from];
+            b[gates + g] = node_tensor(node, "bias_hh_l0")->data[from];
+        }
+        const Onnx__GraphProto *graph = proto_of(model, arena)->graph;
+        assert_onnx_tensor(graph, "y.W_l0", ONNX__TENSOR_PROTO__DATA_TYPE__FLOAT,
+                           k ? "1x3x8" : "1x4x8", w, (size_t)gates * 32);
+        assert_onnx_tensor(graph, "y.B_l0", ONNX__TENSOR_PROTO__DATA_TYPE__FLOAT, k ? "1x6" : "1x8",
+                           b, (size_t)gates * 8);
+        model_free(model);
+        arena_free(arena);
+    }
 }
 
 static void test_constants(void **state) {
@@ -220,6 +267,18 @@ static void test_names_that_meet(void **state) {
     arena_free(arena);
 }
 
+static void test_dynamic(void **state) {
+    (void)state;
+    Arena *arena = arena_new();
+    Error error = {0};
+    Model *model = model_of(IMAGE "f = flatten x\ny = linear f out=3\n");
+    assert_true(model_freeze_dynamic(model, true, &error));
+    assert_null(onnx_model(model, "1", arena, &error));
+    assert_error(&error, ERROR_INPUT, "export the float model");
+    model_free(model);
+    arena_free(arena);
+}
+
 /* --- the file --- */
 
 static bool export(Model *model, const char *path, Error *error) {
@@ -288,9 +347,11 @@ int main(void) {
         cmocka_unit_test(test_layers),
         cmocka_unit_test(test_every_layer_has_a_row),
         cmocka_unit_test(test_parameters_are_initializers),
+        cmocka_unit_test(test_gates),
         cmocka_unit_test(test_constants),
         cmocka_unit_test(test_model),
         cmocka_unit_test(test_names_that_meet),
+        cmocka_unit_test(test_dynamic),
         cmocka_unit_test(test_file),
         cmocka_unit_test(test_a_refusal_leaves_the_file),
     };

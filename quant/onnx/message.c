@@ -34,13 +34,17 @@ Onnx__NodeProto *onnx_node(const OnnxGraph *graph, const char *op_type, const ch
     node->op_type = text(op_type);
     node->name = text(name);
     for (int i = 0; i < inputs; i++) onnx_node_input(graph, node, in[i]);
-    append(graph->arena, &node->output, &node->n_output, text(out));
+    onnx_node_output(graph, node, out);
     append(graph->arena, &graph->proto->node, &graph->proto->n_node, node);
     return node;
 }
 
 void onnx_node_input(const OnnxGraph *graph, Onnx__NodeProto *node, const char *in) {
     append(graph->arena, &node->input, &node->n_input, text(in));
+}
+
+void onnx_node_output(const OnnxGraph *graph, Onnx__NodeProto *node, const char *out) {
+    append(graph->arena, &node->output, &node->n_output, text(out));
 }
 
 Onnx__AttributeProto *onnx_attribute(const OnnxGraph *graph, Onnx__NodeProto *node,
@@ -74,6 +78,17 @@ const char *onnx_floats(const OnnxGraph *graph, const char *name, const Shape *s
                         const float *data) {
     return onnx_tensor(graph, name, ONNX__TENSOR_PROTO__DATA_TYPE__FLOAT, sizeof *data, shape,
                        data);
+}
+
+void onnx_reshape(const OnnxGraph *graph, const char *name, const char *in, const Shape *sample,
+                  const char *out) {
+    int64_t *sizes = arena_alloc(graph->arena, sizeof *sizes * (size_t)(1 + sample->rank));
+    sizes[0] = 0; /* as the input has it: the batch */
+    for (int i = 0; i < sample->rank; i++) sizes[1 + i] = sample->dim[i];
+    const char *shape = onnx_tensor(graph, arena_text(graph->arena, "%s_shape", name),
+                                    ONNX__TENSOR_PROTO__DATA_TYPE__INT64, sizeof *sizes,
+                                    &SHAPE(1 + sample->rank), sizes);
+    onnx_node(graph, "Reshape", name, 2, (const char *[]){in, shape}, out);
 }
 
 /* --- inputs and outputs --- */
@@ -129,12 +144,13 @@ static int compare_names(const void *a, const void *b) {
 
 bool onnx_names_differ(const OnnxGraph *graph, Error *error) {
     const Onnx__GraphProto *g = graph->proto;
-    const char **name =
-        arena_alloc(graph->arena, sizeof *name * (g->n_input + g->n_initializer + g->n_node));
-    size_t count = 0;
+    size_t most = g->n_input + g->n_initializer, count = 0;
+    for (size_t i = 0; i < g->n_node; i++) most += g->node[i]->n_output;
+    const char **name = arena_alloc(graph->arena, sizeof *name * most);
     for (size_t i = 0; i < g->n_input; i++) name[count++] = g->input[i]->name;
     for (size_t i = 0; i < g->n_initializer; i++) name[count++] = g->initializer[i]->name;
-    for (size_t i = 0; i < g->n_node; i++) name[count++] = g->node[i]->output[0];
+    for (size_t i = 0; i < g->n_node; i++)
+        for (size_t o = 0; o < g->node[i]->n_output; o++) name[count++] = g->node[i]->output[o];
     qsort(name, count, sizeof *name, compare_names);
     for (size_t i = 1; i < count; i++)
         if (strcmp(name[i - 1], name[i]) == 0)

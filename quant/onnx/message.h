@@ -14,10 +14,14 @@ typedef struct OnnxGraph {
 
 OnnxGraph onnx_graph(Arena *arena, const char *name);
 
-/* Appends a node with one output; inputs are names. */
+/* Appends a node with its first output; inputs and outputs are names. */
 Onnx__NodeProto *onnx_node(const OnnxGraph *graph, const char *op_type, const char *name,
                            int inputs, const char *const in[], const char *out);
 void onnx_node_input(const OnnxGraph *graph, Onnx__NodeProto *node, const char *in);
+void onnx_node_output(const OnnxGraph *graph, Onnx__NodeProto *node, const char *out);
+/* A Reshape of `in` to [N, sample]; a dimension of 0 stays as the input has it. */
+void onnx_reshape(const OnnxGraph *graph, const char *name, const char *in, const Shape *sample,
+                  const char *out);
 /* An attribute of that type, for the caller to fill. */
 Onnx__AttributeProto *onnx_attribute(const OnnxGraph *graph, Onnx__NodeProto *node,
                                      const char *name, Onnx__AttributeProto__AttributeType type);

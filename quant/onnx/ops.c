@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "nn/layers/pool.h"
+#include "quant/onnx/recurrent.h"
 
 /* --- forms --- */
 
@@ -89,13 +90,7 @@ const OnnxForm onnx_rest = {TYPE(FLOAT), write_rest, read_rest};
 
 static void write_reshape(const OnnxGraph *graph, const Node *node, const char *const in[],
                           const char *out) {
-    int64_t *sizes = arena_alloc(graph->arena, sizeof *sizes * (size_t)(1 + node->shape.rank));
-    sizes[0] = 0; /* as the input has it: the batch */
-    for (int i = 0; i < node->shape.rank; i++) sizes[1 + i] = node->shape.dim[i];
-    const char *shape = onnx_tensor(graph, arena_text(graph->arena, "%s_shape", node->name),
-                                    ONNX__TENSOR_PROTO__DATA_TYPE__INT64, sizeof *sizes,
-                                    &SHAPE(1 + node->shape.rank), sizes);
-    onnx_node(graph, "Reshape", node->name, 2, (const char *[]){in[0], shape}, out);
+    onnx_reshape(graph, node->name, in[0], &node->shape, out);
 }
 
 static void write_relu6(const OnnxGraph *graph, const Node *node, const char *const in[],
@@ -165,6 +160,8 @@ const OnnxOp onnx_ops[] = {
     ROW("conv_transpose3d", "ConvTranspose", CONV_TRANSPOSE),
     ROW("linear", "Gemm", ATTRIBUTES(NO_ALPHA, NO_BETA, TRANS_A, TRANS_B),
         PARAMS("weight", "bias")),
+    ROW("lstm", "LSTM", .write = onnx_write_lstm),
+    ROW("gru", "GRU", .write = onnx_write_gru),
     ROW("batchnorm", "BatchNormalization", ATTRIBUTES(EPSILON, MOMENTUM, TRAINING),
         PARAMS("weight", "bias", "running_mean", "running_var")),
     ROW("relu", "Relu"),

@@ -91,6 +91,12 @@ static Onnx__ModelProto *wrap(const OnnxGraph *graph, const Model *model, const 
 }
 
 Onnx__ModelProto *onnx_model(Model *model, const char *version, Arena *arena, Error *error) {
+    if (model->dynamic) {
+        error_set(error, ERROR_INPUT,
+                  "%s was frozen with ranges that are found while running: export the float model",
+                  model->graph->name);
+        return NULL;
+    }
     if (model->quant && model->stage != STAGE_FROZEN && !quant_freeze(model->quant, error))
         return NULL;
     OnnxWriter writer = {.graph = onnx_graph(arena, arena_text(arena, "%s", model->graph->name)),
