@@ -244,6 +244,10 @@ static void exports(void **state) {
     refused(2, "--prefix takes a C identifier", "export c frozen.st --prefix 4 -o x.c");
     refused(3, "qat.st: the model is in stage qat; freeze it first", "export c qat.st -o x.c");
     refused(1, "none.st: ", "export c none.st -o x.c");
+    file_text("linear.net", "x = input shape=1x12x12\nf = flatten x\nfc = linear f out=4\n");
+    must("train --model linear.net --data data --epochs 1 -o linear.st -q");
+    must("freeze --dynamic linear.st -o dynamic.st -q");
+    refused(3, "linear.net: quantized dynamically", "export c dynamic.st -o x.c");
     assert_int_equal(shell("cp frozen.st x.h"), 0);
     refused(2, "x.h would be replaced by the header", "export c x.h -o x.c");
     assert_true(same_bytes("frozen.st", "x.h"));

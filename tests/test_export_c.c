@@ -23,7 +23,7 @@ enum { NETS = 40, IMAGES = 6 };
 #ifdef __SANITIZE_ADDRESS__
 #define SANITIZE "-fsanitize=address,undefined -fno-sanitize-recover=all"
 #else
-#define SANITIZE ""
+#define SANITIZE "-fsanitize=undefined -fsanitize-undefined-trap-on-error"
 #endif
 #define STRICT "-O1 -Wall -Wextra -pedantic -Werror -ffreestanding " SANITIZE
 

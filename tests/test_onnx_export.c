@@ -83,6 +83,7 @@ static const Row rows[] = {
     {"relu", IMAGE "y = relu x\n", "y = Relu(x)\n"},
     {"relu6", IMAGE "y = relu6 x\n", "y = Clip(x, y_min, y_max)\n"},
     {"leaky_relu", IMAGE "y = leaky_relu x slope=0.25\n", "y = LeakyRelu[alpha=0.25](x)\n"},
+    {"elu", IMAGE "y = elu x alpha=0.25\n", "y = Elu[alpha=0.25](x)\n"},
     {"hardswish", IMAGE "y = hardswish x\n",
      "y_gate = HardSigmoid[alpha=0.166666672](x)\ny = Mul(x, y_gate)\n"},
     {"sigmoid", IMAGE "y = sigmoid x\n", "y = Sigmoid(x)\n"},

@@ -78,6 +78,11 @@ static bool same_file(const char *a, const char *b) {
 
 static bool write(Model *model, const char *path, const ExportOptions *options,
                   ExportReport *report, Error *error) {
+    if (model->dynamic)
+        return error_set(error, ERROR_INPUT,
+                         "%s: quantized dynamically, it computes with floats between its integers; "
+                         "C has integers alone: calibrate and freeze the float model",
+                         model->graph->name);
     Arena *arena = arena_new();
     char *header = prefix_fits(options->prefix, error) ? header_path(path, arena, error) : NULL;
     if (header && options->input && same_file(header, options->input)) {

@@ -167,6 +167,7 @@ const OnnxOp onnx_ops[] = {
     ROW("relu", "Relu"),
     ROW("relu6", "Clip", .write = write_relu6),
     ROW("leaky_relu", "LeakyRelu", ATTRIBUTES(ALPHA)),
+    ROW("elu", "Elu", ATTRIBUTES(FIELD("alpha", onnx_float, "alpha", 1))),
     ROW("hardswish", "HardSwish", .write = write_hardswish),
     ROW("sigmoid", "Sigmoid"),
     ROW("tanh", "Tanh"),

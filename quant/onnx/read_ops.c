@@ -30,6 +30,7 @@ static const OnnxReading readings[] = {
     {"ConvTranspose", 2, 3, onnx_read_weighted},
     {"DequantizeLinear", 2, 3, onnx_read_dequantize},
     {"Dropout", 1, 3, read_same},
+    {"Elu", 1, 1, onnx_read_layer},
     {"Flatten", 1, 1, onnx_read_flatten},
     {"Gather", 2, 2, onnx_read_gather},
     {"Gemm", 2, 3, onnx_read_linear},

@@ -1,3 +1,4 @@
+/* add: one struct with both multipliers, at their joint shift. */
 #include "quant/export/c/writer.h"
 #include "quant/rules/integers.h"
 

@@ -1,3 +1,4 @@
+/* avgpool: window and multiplier in one struct. */
 #include "quant/export/c/writer.h"
 #include "quant/int8/pool.h"
 #include "quant/rules/integers.h"

@@ -1,3 +1,4 @@
+/* batchnorm: a weighted node with one weight an output. */
 #include "quant/export/c/writer.h"
 
 static void emit(CWriter *c, const CCall *call) {

@@ -1,7 +1,7 @@
+/* concat: a call for each input, which writes its channels at their place. */
 #include "quant/export/c/writer.h"
 #include "quant/rules/integers.h"
 
-/* One struct and one call for each input: its channels, from channel `first` of the result on. */
 static void emit(CWriter *c, const CCall *call) {
     const QNode *q = call->q;
     const ConcatIntegers *integers = q->integers;

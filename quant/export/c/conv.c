@@ -1,3 +1,4 @@
+/* conv: tables of weights, in the order channels last, window and groups. */
 #include "nn/layers/conv.h"
 
 #include "quant/export/c/writer.h"

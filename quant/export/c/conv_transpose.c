@@ -1,3 +1,4 @@
+/* conv_transpose: as conv; the runtime gathers. */
 #include "nn/layers/conv_transpose.h"
 
 #include "quant/export/c/writer.h"

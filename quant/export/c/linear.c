@@ -1,3 +1,4 @@
+/* linear: tables of weights. */
 #include "quant/export/c/writer.h"
 
 static void emit(CWriter *c, const CCall *call) {

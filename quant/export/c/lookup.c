@@ -1,3 +1,4 @@
+/* lookup: the table of codes, as long as its input has codes. */
 #include "quant/export/c/writer.h"
 #include "quant/int8/lookup.h"
 

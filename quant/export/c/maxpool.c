@@ -1,3 +1,4 @@
+/* maxpool: the window is all there is. */
 #include "quant/export/c/writer.h"
 #include "quant/int8/pool.h"
 

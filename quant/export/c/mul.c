@@ -1,3 +1,4 @@
+/* mul: both zero points and the multiplier. */
 #include "quant/export/c/writer.h"
 #include "quant/rules/integers.h"
 

@@ -1,3 +1,4 @@
+/* reshape: counts alone. */
 #include "quant/export/c/writer.h"
 
 static void emit(CWriter *c, const CCall *call) {

@@ -1,3 +1,4 @@
+/* softmax: the table of powers, as long as its input has codes. */
 #include "quant/export/c/writer.h"
 #include "quant/rules/integers.h"
 

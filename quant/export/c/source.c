@@ -98,6 +98,7 @@ static void write_instr(Job *job, int i) {
     for (int k = 0; k < instr->inputs; k++)
         locate(job, instr->in[k], call.in[k], sizeof call.in[k]);
     locate(job, instr->out, call.out, sizeof call.out);
+    c_print(job->writer.tables, "/* %s */\n", instr->name);
     for (int k = 0; job->emitter[i]->runtime[k]; k++)
         c_use(&job->writer, job->emitter[i]->runtime[k]);
     job->emitter[i]->emit(&job->writer, &call);
@@ -159,7 +160,8 @@ static void write_grid(FILE *to, const char *what, const Value *v) {
     char scale[32], shape[SHAPE_TEXT];
     snprintf(scale, sizeof scale, "%.9g", (double)v->scale);
     if (!strpbrk(scale, ".e")) strcat(scale, ".0");
-    c_print(to, "\n/* %s: %s, channels last */\n", what, shape_text(&v->shape, shape));
+    c_print(to, "\n/* %s: the codes of %s (channels first), as [positions][channels] */\n", what,
+            shape_text(&v->shape, shape));
     c_print(to, "#define P_%s_SIZE %zu\n#define P_%s_CHANNELS %d\n", what, v->bytes, what,
             v->channels);
     c_print(to, "#define P_%s_SCALE %sf\n#define P_%s_ZERO_POINT %d\n", what, scale, what, v->zero);
@@ -170,8 +172,7 @@ static void write_header(const Job *job, FILE *to) {
     char name[NODE_NAME];
     const Program *program = job->program;
     name_text(job->model, name);
-    c_print(to, "/* %s as integers: what the image's codes are, and what becomes of them. */\n",
-            name);
+    c_print(to, "/* %s as integers, exported by stair. */\n", name);
     c_print(to, "#ifndef P_INCLUDED\n#define P_INCLUDED\n\n#include <stdint.h>\n\n"
                 "#ifdef __cplusplus\nextern \"C\" {\n#endif\n\n"
                 "/* real = SCALE * (code - ZERO_POINT) */\n");

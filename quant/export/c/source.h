@@ -1,3 +1,4 @@
+/* From a program to the text of its C. */
 #pragma once
 
 #include "quant/model.h"
