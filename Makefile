@@ -13,7 +13,7 @@ DIRS   := autograd autograd/ops autograd/cells autograd/kernels nn nn/layers opt
           quant/import quant/onnx
 
 CFLAGS   ?= -O3 -g
-CPPFLAGS += -I. -I/usr/include/stb -D_GNU_SOURCE -MMD -MP
+CPPFLAGS += -I. -I$(BUILD) -I/usr/include/stb -D_GNU_SOURCE -MMD -MP
 STRICT   := -std=c11 -Wall -Wextra -Wshadow -Wmissing-prototypes -Wstrict-prototypes -Wvla \
             -Wpointer-arith -Wwrite-strings -Werror -pthread $(EXACT)
 # No result may depend on the compiler's liberties: no contraction, no fast-math. The last two change no value either
@@ -77,7 +77,6 @@ $(BUILD)/quant/export/c/runtime.inc: $(RUNTIME) Makefile
 	@for f in $(RUNTIME); do echo "PIECE($$(basename $$f .c),"; \
 	  sed 's/[\"]/\\&/g; s/.*/"&\\n"/' $$f; echo ')'; done > $@
 $(BUILD)/quant/export/c/writer.o: $(BUILD)/quant/export/c/runtime.inc
-$(BUILD)/quant/export/c/writer.o: EXTRA := -I$(BUILD)
 
 # one file per instruction set, chosen at run time: only these may use its instructions
 $(BUILD)/%_avx2.o: EXTRA := -mavx2

@@ -96,6 +96,59 @@ static void every_layer_comes_back(void **state) {
     model_free(model);
 }
 
+/* Layers over sequences: ONNX has other gates, biases side by side and the steps first. */
+static void sequences_come_back(void **state) {
+    (void)state;
+    static const char *const layers[] = {"lstm r hidden=3", "gru r hidden=3 bidirectional=true",
+                                         "gru r hidden=2 output=last bias=false",
+                                         "lstm r hidden=2 output=last bidirectional=true"};
+    for (size_t i = 0; i < sizeof layers / sizeof *layers; i++) {
+        Arena *arena = arena_new();
+        Error error = {0};
+        const char *text = arena_text(arena,
+                                      "x = input shape=1x4x5\nr = reshape x shape=4x5\n"
+                                      "y = %s\nf = flatten y\nz = linear f out=2\n",
+                                      layers[i]);
+        Graph *graph = graph_parse(text, strlen(text), "sequence", &error);
+        if (!graph) fail_msg("%s", error.message);
+        graph_init(graph, i);
+        Model *model = model_new(graph, &error);
+        comes_back(model);
+        model_free(model);
+        arena_free(arena);
+    }
+}
+
+/* PyTorch's y[:, -1]: the layer gives where it ends, if nobody else reads what it gives. */
+static void the_last_step_is_an_output(void **state) {
+    (void)state;
+    for (int others = 0; others < 2; others++) {
+        Build *b = onnx_build();
+        static const int64_t shape[] = {0, 4, 8}, direction[] = {1};
+        static const int64_t last = -1;
+        add_longs(b, "shape", 3, shape);
+        add_longs(b, "direction", 1, direction);
+        onnx_tensor(&b->graph, "last", ONNX__TENSOR_PROTO__DATA_TYPE__INT64, 8, &(Shape){0}, &last);
+        add_floats(b, "W", SHAPE(1, 12, 8), 0);
+        add_floats(b, "R", SHAPE(1, 12, 3), 0);
+        build_node(b, "Reshape", "x shape", "r");
+        INTS(b, build_node(b, "Transpose", "r", "t"), "perm", 1, 0, 2);
+        set_int(b, build_node(b, "LSTM", "t W R", "y"), "hidden_size", 3);
+        build_node(b, "Squeeze", "y direction", "s");
+        INTS(b, build_node(b, "Transpose", "s", "u"), "perm", 1, 0, 2);
+        set_int(b, build_node(b, "Gather", "u last", "g"), "axis", 1);
+        if (others) {
+            build_node(b, "Flatten", "u", "flat");
+            build_node(b, "Concat", "g flat", "out");
+            is_refused(b, "out", "g (Gather)");
+        } else {
+            gives_net(b, "g",
+                      "x = input shape=2x4x4\nr = reshape x shape=4x8\n"
+                      "y = lstm r hidden=3 bias=false output=last\n");
+        }
+    }
+}
+
 /* Scales that were read are kept by a checkpoint, whatever the weights say. */
 static void given_scales_are_kept(void **state) {
     (void)state;
@@ -229,6 +282,8 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(an_exported_file_comes_back),
         cmocka_unit_test(every_layer_comes_back),
+        cmocka_unit_test(sequences_come_back),
+        cmocka_unit_test(the_last_step_is_an_output),
         cmocka_unit_test(given_scales_are_kept),
         cmocka_unit_test(pytorch_names_become_short),
         cmocka_unit_test(view_of_size_0_is_a_flatten),

@@ -1,5 +1,6 @@
 /* The walk: names, values, what matters; the net that comes of it. */
 #include "quant/onnx/read.h"
+#include "quant/onnx/recurrent.h"
 
 #include <search.h>
 #include <stdarg.h>
@@ -68,6 +69,9 @@ int onnx_real(OnnxReader *reader, const Onnx__NodeProto *node, size_t k) {
                    !value         ? "missing"
                    : value->codes ? "in codes: nothing dequantizes it"
                                   : "a constant");
+    else if (value->node >= 0 && value->axes)
+        onnx_fault(reader, node, "its input %zu has its dimensions in the order %s", k,
+                   value->axes);
     else if (value->node >= 0 && value->padding[0] + value->padding[1] + value->padding[2])
         onnx_fault(reader, node, "it reads a padded value");
     else
@@ -93,6 +97,7 @@ void onnx_passes(OnnxReader *reader, const Onnx__NodeProto *node, size_t k) {
     to->constant = from->constant;
     to->node = from->node;
     to->codes = from->codes;
+    to->axes = from->axes;
     memcpy(to->padding, from->padding, sizeof to->padding);
 }
 
@@ -136,6 +141,9 @@ static void name_node(OnnxReader *reader, const Onnx__NodeProto *node, char name
     bool by_operator = is_operator(last, node->op_type);
     for (char *c = last; by_operator && *c; c++)
         if (*c >= 'A' && *c <= 'Z') *c += 'a' - 'A';
+    size_t length = strlen(label); /* stair's own lstm is called NODE_l0 */
+    if (onnx_recurrent(node->op_type) && length > 3 && strcmp(label + length - 3, "_l0") == 0)
+        label[length - 3] = 0;
     make_legal(label, name);
     if (by_operator && slash) {
         char module[NODE_NAME];
@@ -295,7 +303,7 @@ static void read_node(OnnxReader *reader, const Onnx__NodeProto *node) {
     int inputs = (int)node->n_input;
     if (inputs < reading->inputs || inputs > reading->most)
         onnx_fault(reader, node, "%d inputs", inputs);
-    else if (!node->n_output || !*node->output[0])
+    else if (!node->n_output || (!*node->output[0] && !onnx_recurrent(node->op_type)))
         onnx_fault(reader, node, "its first output is not there");
     else
         reading->read(reader, node);
@@ -310,7 +318,8 @@ static bool read_nodes(OnnxReader *reader, Error *error) {
         return error_set(error, ERROR_INPUT, "%d node%s cannot be read:%s", count,
                          count == 1 ? "" : "s", reader->faults);
     const OnnxValue *output = onnx_value_named(reader, proto->output[0]->name);
-    if (output->node != reader->net->nodes - 1 || output->codes || output->padding[2])
+    if (output->node != reader->net->nodes - 1 || output->codes || output->axes ||
+        output->padding[2])
         return error_set(error, ERROR_INPUT, "its output is not what its last layer makes");
     const Node *at;
     return graph_complete(reader->net, &at, error);

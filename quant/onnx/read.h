@@ -21,11 +21,13 @@ typedef struct OnnxValue {
     const Onnx__TensorProto *tensor; /* of an initializer; decoded when first asked for */
     OnnxConstant *constant;          /* known before the net runs; NULL: not */
     int node;                        /* of the net, whose value it is; -1: none */
-    OnnxGrid *codes;                 /* it is that value as codes on this grid */
-    int padding[SPATIAL];            /* it is that value with zeros around it, on each side */
-    int maker;                       /* the ONNX node that makes it; -1: none does */
-    int readers;                     /* nodes that matter and read it, the graph's output too */
-    int reader;                      /* one of them */
+    const char *axes;     /* it is that value with its axes in this order (read_recurrent.c);
+                             NULL: as the net has it */
+    OnnxGrid *codes;      /* it is that value as codes on this grid */
+    int padding[SPATIAL]; /* it is that value with zeros around it, on each side */
+    int maker;            /* the ONNX node that makes it; -1: none does */
+    int readers;          /* nodes that matter and read it, the graph's output too */
+    int reader;           /* one of them */
 } OnnxValue;
 
 /* The batch dimension where dimensions are numbers (Shape). */
@@ -138,3 +140,13 @@ void onnx_read_concat(OnnxReader *reader, const Onnx__NodeProto *node);
 void onnx_read_reshape(OnnxReader *reader, const Onnx__NodeProto *node);
 void onnx_read_flatten(OnnxReader *reader, const Onnx__NodeProto *node);
 void onnx_read_transpose(OnnxReader *reader, const Onnx__NodeProto *node);
+void onnx_read_slice(OnnxReader *reader, const Onnx__NodeProto *node);
+void onnx_read_constantofshape(OnnxReader *reader, const Onnx__NodeProto *node);
+
+/* read_recurrent.c. The first four take Transpose, Squeeze, Reshape and Gather where they move the
+ * axes of sequences; false: they do something else there. */
+bool onnx_turn(OnnxReader *reader, const Onnx__NodeProto *node);
+bool onnx_drop_direction(OnnxReader *reader, const Onnx__NodeProto *node);
+bool onnx_join_directions(OnnxReader *reader, const Onnx__NodeProto *node);
+bool onnx_take_last(OnnxReader *reader, const Onnx__NodeProto *node);
+void onnx_read_recurrent(OnnxReader *reader, const Onnx__NodeProto *node);

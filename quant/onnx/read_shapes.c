@@ -36,7 +36,27 @@ void onnx_read_shape(OnnxReader *reader, const Onnx__NodeProto *node) {
         onnx_makes_known(reader, node, ints);
 }
 
+/* x[:, 0] of a value that has one there: a dimension less. */
+static bool take_only(OnnxReader *reader, const Onnx__NodeProto *node) {
+    const OnnxValue *x = onnx_value(reader, node, 0);
+    const OnnxConstant *at = onnx_known(reader, node, 1);
+    bool plain = x && x->node >= 0 && !x->codes && !x->axes &&
+                 !(x->padding[0] + x->padding[1] + x->padding[2]);
+    if (!plain || !at || !at->i || at->shape.rank != 0) return false;
+    Shape from = reader->net->node[x->node].shape, shape = {0};
+    int64_t axis = onnx_int_of(node, "axis", 0);
+    if (axis < 0) axis += from.rank + 1;
+    if (axis < 1 || axis > from.rank || from.rank < 2 || from.dim[axis - 1] != 1 ||
+        (at->i[0] != 0 && at->i[0] != -1))
+        return false;
+    for (int d = 0; d < from.rank; d++)
+        if (d != axis - 1) shape.dim[shape.rank++] = from.dim[d];
+    onnx_add(reader, node, layer_find("reshape"), &shape, 1, &x->node);
+    return true;
+}
+
 void onnx_read_gather(OnnxReader *reader, const Onnx__NodeProto *node) {
+    if (onnx_take_last(reader, node) || take_only(reader, node)) return;
     const OnnxConstant *from = known_ints(reader, node, 0),
                        *at = from ? known_ints(reader, node, 1) : NULL;
     if (!at) return;
@@ -67,6 +87,7 @@ static unsigned axes_of(const OnnxConstant *axes, int rank) {
  * of 1, not the batch, go or come. */
 void onnx_read_squeeze(OnnxReader *reader, const Onnx__NodeProto *node) {
     bool goes = strcmp(node->op_type, "Squeeze") == 0;
+    if (goes && onnx_drop_direction(reader, node)) return;
     const OnnxConstant *known = onnx_known(reader, node, 0);
     if (known && known->count == 1 && known->shape.rank <= 1) {
         OnnxConstant *other = arena_alloc(reader->arena, sizeof *other);
@@ -147,6 +168,7 @@ void onnx_read_reshape(OnnxReader *reader, const Onnx__NodeProto *node) {
         onnx_fault(reader, node, "its shape is not known before the net runs");
         return;
     }
+    if (onnx_join_directions(reader, node)) return;
     if (known) {
         reshape_known(reader, node, known, to);
         return;
@@ -196,8 +218,33 @@ void onnx_read_flatten(OnnxReader *reader, const Onnx__NodeProto *node) {
         onnx_add(reader, node, layer_find("flatten"), NULL, 1, &in);
 }
 
-/* Of known weights in two dimensions. */
+/* A part of states that begin with zeros. */
+void onnx_read_slice(OnnxReader *reader, const Onnx__NodeProto *node) {
+    const OnnxConstant *known = onnx_known(reader, node, 0);
+    if (known && known->f && known->count == 1 && known->f[0] == 0)
+        onnx_passes(reader, node, 0);
+    else
+        onnx_fault(reader, node, "only of the zeros that sequences begin with");
+}
+
+/* Zeros, whatever their number: states that sequences begin with. */
+void onnx_read_constantofshape(OnnxReader *reader, const Onnx__NodeProto *node) {
+    const Onnx__AttributeProto *value = onnx_attribute_find(node, "value");
+    const OnnxConstant *filling = value && value->t ? onnx_constant(value->t, reader->arena) : NULL;
+    if (value && !(filling && filling->f && filling->count == 1 && filling->f[0] == 0)) {
+        onnx_fault(reader, node, "only zeros can be had");
+        return;
+    }
+    OnnxConstant *zeros = arena_zeros(reader->arena, sizeof *zeros);
+    zeros->type = ONNX__TENSOR_PROTO__DATA_TYPE__FLOAT;
+    zeros->count = 1;
+    zeros->f = arena_zeros(reader->arena, sizeof *zeros->f);
+    onnx_makes_known(reader, node, zeros);
+}
+
+/* Of known weights in two dimensions; of sequences. */
 void onnx_read_transpose(OnnxReader *reader, const Onnx__NodeProto *node) {
+    if (onnx_turn(reader, node)) return;
     const OnnxConstant *known = onnx_known(reader, node, 0);
     const Onnx__AttributeProto *perm = onnx_attribute_find(node, "perm");
     bool swap = known && known->f && known->shape.rank == 2 &&

@@ -3,6 +3,7 @@
 
 float  netbn, lenet5 and resnet8 as torch.onnx.export gives them, with batch normalisation folded and
        kept: the same predictions on all test images, logits within 1e-4.
+       So do LSTM and GRU, of one and two layers, one way and both.
 QAT    netbn fake-quantized by PyTorch, with scales per channel and per tensor: after `stair freeze`
        the integers give the classes' codes that PyTorch's own forward gives, within 1. That is what
        float sums before a rounding leave open.
@@ -42,6 +43,36 @@ def check_float(name, images, labels, test):
         stair("import", "float.onnx", *NORMALIZE, "-o", "float.st")
         stair("eval", "float.st", "--predictions", "float.csv")
         ok &= compare(f"{name}, {kind}", want, "float.csv")
+    return ok
+
+
+class Sequence(nn.Module):
+    """An image as a sequence of its rows; what the layer gives at every step, or at the last one."""
+
+    def __init__(self, kind, layers, both):
+        super().__init__()
+        self.layer = getattr(nn, kind)(28, 16, layers, batch_first=True, bidirectional=both)
+        self.every = both
+        self.fc = nn.Linear(28 * 32 if both else 16, 10)
+
+    def forward(self, x):
+        y, _ = self.layer(x[:, 0])
+        return self.fc(y.flatten(1) if self.every else y[:, -1])
+
+
+def check_sequences(test):
+    ok = True
+    torch.manual_seed(0)
+    for kind in ("LSTM", "GRU"):
+        for layers, both in ((1, False), (2, False), (1, True), (2, True)):
+            net = Sequence(kind, layers, both).eval()
+            for weights in net.parameters():
+                weights.data *= 2  # away from the middle of sigmoid and tanh
+            export(net, "sequence.onnx")
+            stair("import", "sequence.onnx", *NORMALIZE, "-o", "sequence.st")
+            stair("eval", "sequence.st", "--predictions", "sequence.csv")
+            what = f"{kind}, {layers} layers{', both ways' if both else ''}"
+            ok &= compare(what, nets.logits_of(net, test), "sequence.csv")
     return ok
 
 
@@ -105,6 +136,7 @@ def main():
     ok = True
     for name in nets.NETS:
         ok &= check_float(name, images, labels, test)
+    ok &= check_sequences(test)
     for kind, weights in (("channel", Q.default_per_channel_weight_fake_quant),
                           ("tensor", Q.default_weight_fake_quant)):
         ok &= check_qat(kind, weights, images, labels, test)
