@@ -83,7 +83,7 @@ static const Row rows[] = {
     {"relu", IMAGE "y = relu x\n", "y = Relu(x)\n"},
     {"relu6", IMAGE "y = relu6 x\n", "y = Clip(x, y_min, y_max)\n"},
     {"leaky_relu", IMAGE "y = leaky_relu x slope=0.25\n", "y = LeakyRelu[alpha=0.25](x)\n"},
-    {"elu", IMAGE "y = elu x alpha=0.25\n", "y = Elu[alpha=0.25](x)\n"},
+    {"elu", IMAGE "y = elu x alpha=0.5\n", "y = Elu[alpha=0.5](x)\n"},
     {"hardswish", IMAGE "y = hardswish x\n",
      "y_gate = HardSigmoid[alpha=0.166666672](x)\ny = Mul(x, y_gate)\n"},
     {"sigmoid", IMAGE "y = sigmoid x\n", "y = Sigmoid(x)\n"},
@@ -268,6 +268,21 @@ static void test_names_that_meet(void **state) {
     arena_free(arena);
 }
 
+/* A program that links the library may have layers that this table does not know. */
+static void test_layers_of_ones_own(void **state) {
+    (void)state;
+    Arena *arena = arena_new();
+    Error error = {0};
+    Model *model = model_of(IMAGE "y = relu x\n");
+    Layer own = *model->graph->node[1].layer;
+    own.name = "own";
+    model->graph->node[1].layer = &own;
+    assert_null(onnx_model(model, "1", arena, &error));
+    assert_error(&error, ERROR_INPUT, "y: own layers have no operator");
+    model_free(model);
+    arena_free(arena);
+}
+
 static void test_dynamic(void **state) {
     (void)state;
     Arena *arena = arena_new();
@@ -352,6 +367,7 @@ int main(void) {
         cmocka_unit_test(test_constants),
         cmocka_unit_test(test_model),
         cmocka_unit_test(test_names_that_meet),
+        cmocka_unit_test(test_layers_of_ones_own),
         cmocka_unit_test(test_dynamic),
         cmocka_unit_test(test_file),
         cmocka_unit_test(test_a_refusal_leaves_the_file),

@@ -27,8 +27,7 @@ static bool survives(const uint8_t *data, size_t size) {
 }
 
 /* Small nets, as floats and in QDQ form: every length, every byte flipped and set to ends. */
-static void damage(Stage stage) {
-    Model *model = small_model(stage, NULL);
+static void damage(Model *model) {
     Arena *arena = arena_new();
     Error error = {0};
     const Onnx__ModelProto *proto = onnx_model(model, "test", arena, &error);
@@ -59,11 +58,23 @@ static void damage(Stage stage) {
 
 static void damaged_float_files_are_survived(void **state) {
     (void)state;
-    damage(STAGE_FLOAT);
+    damage(small_model(STAGE_FLOAT, NULL));
 }
 static void damaged_quantized_files_are_survived(void **state) {
     (void)state;
-    damage(STAGE_FROZEN);
+    damage(small_model(STAGE_FROZEN, NULL));
+}
+
+static void damaged_sequences_are_survived(void **state) {
+    (void)state;
+    static const char net[] =
+        "x = input shape=1x3x2\nr = reshape x shape=3x2\n"
+        "a = gru r hidden=2 bidirectional=true\nb = lstm a hidden=1 output=last\n";
+    Error error = {0};
+    Graph *graph = graph_parse(net, strlen(net), "sequence", &error);
+    assert_non_null(graph);
+    graph_init(graph, 1);
+    damage(model_new(graph, &error));
 }
 
 /* Length-delimited field `number` around what data[size] holds at its end; grows to the front. */
@@ -287,6 +298,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(damaged_float_files_are_survived),
         cmocka_unit_test(damaged_quantized_files_are_survived),
+        cmocka_unit_test(damaged_sequences_are_survived),
         cmocka_unit_test(nesting_is_harmless),
         cmocka_unit_test(many_small_messages_take_little_memory),
         cmocka_unit_test(what_a_tensor_claims_is_proved),

@@ -48,7 +48,7 @@ typedef struct OnnxOp {
 
 extern const OnnxOp onnx_ops[]; /* ends with a NULL layer */
 
-const OnnxOp *onnx_op_of(const Layer *layer);
+const OnnxOp *onnx_op_of(const Layer *layer); /* NULL: a layer that has no row */
 
 /* Gives `to` the attributes of the node. */
 void onnx_attributes(const OnnxGraph *graph, const OnnxOp *op, const Node *node,

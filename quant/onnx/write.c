@@ -47,6 +47,10 @@ void onnx_write_float(OnnxWriter *writer) {
 static bool write_graph(OnnxWriter *writer, const Model *model, Error *error) {
     const Graph *net = writer->net;
     const OnnxGraph *graph = &writer->graph;
+    for (int i = 0; i < net->nodes; i++)
+        if (!onnx_op_of(net->node[i].layer)) /* a program may have layers of its own */
+            return error_set(error, ERROR_INPUT, "%s: %s layers have no operator in ONNX",
+                             net->node[i].name, net->node[i].layer->name);
     onnx_input(graph, net->node[0].name, &net->node[0].shape);
     if (!model->quant)
         onnx_write_float(writer);

@@ -59,3 +59,14 @@ sed 's/tanh/sigmoid/' "$here/kinds.net" > kinds_int.net
 "$STAIR" freeze -q calibrated.st -o frozen.st
 float kinds.st kinds 1000
 integers frozen.st kinds 1000 3
+
+# Recurrent layers: float, with two layers and two directions, and where each ends.
+cat > recurrent.net << 'NET'
+x = input shape=1x28x28
+rows = reshape x shape=28x28
+l = lstm rows hidden=12 layers=2 bidirectional=true
+g = gru l hidden=10 bidirectional=true output=last
+fc = linear g out=10
+NET
+"$STAIR" train -q --model recurrent.net --epochs 1 --limit 300 -o recurrent.st
+float recurrent.st recurrent 500
