@@ -348,8 +348,8 @@ static bool read_model(Model *model, const SafeFile *file, Stage stage, const ch
         return error_set(error, ERROR_INPUT, "%s: stair.training: expected an object", path);
     const Slots *slots = model_arrays(model, model->arena);
     if (!compare_file(file, slots, path, "the net it carries", error) ||
-        !compare_packed(file, slots, path, error) ||
-        !fill_slots(file, slots, path, error) || !settle(model, slots, path, error))
+        !compare_packed(file, slots, path, error) || !fill_slots(file, slots, path, error) ||
+        !settle(model, slots, path, error))
         return false;
     Error reason = {0};
     if (stage == STAGE_FROZEN && !complete(model, &reason))
