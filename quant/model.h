@@ -58,6 +58,11 @@ void model_free(Model *model); /* NULL is fine */
  * ERROR_INPUT. */
 Model *model_load(const char *path, Error *error);
 
+/* Fills a model in stage float with the arrays of a file that has its names and layouts and nothing
+ * else, with the same proofs; the file may be freed then. ERROR_INPUT, and the model half filled.
+ */
+bool model_fill(Model *model, const SafeFile *file, const char *path, Error *error);
+
 /* An array that a run keeps beside the model (an optimizer's memory). */
 typedef struct ModelArray {
     const char *name; /* begins with "optimizer." */

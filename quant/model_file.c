@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "quant/given.h"
 #include "quant/model_arrays.h"
 
 #define FORMAT    "1"
@@ -143,7 +144,9 @@ static bool is_slot(const Slots *slots, const char *name) {
     return strncmp(name, OPTIMIZER, strlen(OPTIMIZER)) == 0;
 }
 
-static bool compare_file(const SafeFile *file, const Slots *slots, const char *path, Error *error) {
+/* `net` is how the message calls the net. */
+static bool compare_file(const SafeFile *file, const Slots *slots, const char *path,
+                         const char *net, Error *error) {
     Faults faults = {slots->arena, arena_text(slots->arena, "%s", ""), 0};
     for (int i = 0; i < slots->count; i++) compare_slot(&faults, file, &slots->slot[i]);
     for (int i = 0; i < file->count; i++)
@@ -151,9 +154,8 @@ static bool compare_file(const SafeFile *file, const Slots *slots, const char *p
             add_fault(&faults,
                       arena_text(slots->arena, "%s is not of this net", file->tensor[i].name));
     if (!faults.count) return true;
-    return error_set(error, ERROR_INPUT, "%s: %d tensor%s do%s not fit the net it carries:%s", path,
-                     faults.count, faults.count == 1 ? "" : "s", faults.count == 1 ? "es" : "",
-                     faults.text);
+    return error_set(error, ERROR_INPUT, "%s: %d tensor%s do%s not fit %s:%s", path, faults.count,
+                     faults.count == 1 ? "" : "s", faults.count == 1 ? "es" : "", net, faults.text);
 }
 
 /* The metadata says of packed arrays what the net says. */
@@ -272,6 +274,17 @@ static bool has_histograms(const Model *model, const SafeFile *file) {
                                              first)) != NULL;
 }
 
+/* Weight scales that came from elsewhere are arrays of a calibrated file; others follow from
+ * weights. */
+static void find_given(Model *model, const SafeFile *file) {
+    for (int i = 0; i < model->graph->nodes; i++) {
+        QNode *q = &model->quant->node[i];
+        const char *name = arena_text(model->arena, "%s.weight_fake_quant.scale", q->node->name);
+        if (!q->into && !q->is_float && q->rule->arrays && safetensors_find(file, name))
+            quant_give_weights(model->quant, q, NULL);
+    }
+}
+
 static bool read_quant(Model *model, const SafeFile *file, Stage stage, const char *path,
                        Error *error) {
     const char *text = metadata(file, "stair.quant", path, error);
@@ -287,6 +300,7 @@ static bool read_quant(Model *model, const SafeFile *file, Stage stage, const ch
     quant_fake(model->quant, true);
     if (stage == STAGE_QAT) quant_learn(model->quant, config.learn);
     if (stage == STAGE_CALIBRATED && has_histograms(model, file)) quant_collect(model->quant);
+    if (stage == STAGE_CALIBRATED) find_given(model, file);
     if (stage != STAGE_FROZEN) return true;
     if (!quant_integral(model->quant, &reason))
         return error_set(error, ERROR_INPUT, "%s: %.500s", path, reason.message);
@@ -333,14 +347,26 @@ static bool read_model(Model *model, const SafeFile *file, Stage stage, const ch
     if (training && !json_is_object(model->training))
         return error_set(error, ERROR_INPUT, "%s: stair.training: expected an object", path);
     const Slots *slots = model_arrays(model, model->arena);
-    if (!compare_file(file, slots, path, error) || !compare_packed(file, slots, path, error) ||
-        !fill_slots(file, slots, path, error) || !settle(model, slots, path, error))
+    if (!compare_file(file, slots, path, "the net it carries", error) ||
+        !compare_packed(file, slots, path, error) || !fill_slots(file, slots, path, error) ||
+        !settle(model, slots, path, error))
         return false;
     Error reason = {0};
     if (stage == STAGE_FROZEN && !complete(model, &reason))
         return error_set(error, ERROR_INPUT, "%s: %.500s", path, reason.message);
     model->file = file;
     return true;
+}
+
+bool model_fill(Model *model, const SafeFile *file, const char *path, Error *error) {
+    CHECK(model->stage == STAGE_FLOAT, "stage %s", stage_name(model->stage));
+    Arena *arena = arena_new();
+    const Slots *slots = model_arrays(model, arena);
+    bool ok = compare_file(file, slots, path, arena_text(arena, "the net %s", model->graph->name),
+                           error) &&
+              fill_slots(file, slots, path, error) && settle(model, slots, path, error);
+    arena_free(arena);
+    return ok;
 }
 
 Model *model_load(const char *path, Error *error) {

@@ -4,6 +4,7 @@
 #include <math.h>
 
 #include "quant/bn.h"
+#include "quant/given.h"
 #include "train/command.h"
 #include "train/loop.h"
 
@@ -49,6 +50,7 @@ static bool choose_modes(const TrainRun *run, Settings *settings, Error *error) 
                          run->resumed ? settings->resume : settings->arguments[0],
                          config->learn->name);
     if (!quant->learned) {
+        quant_forget_given(quant);
         quant_learn(quant, learn);
         quant_learn_start(quant);
     }

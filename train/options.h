@@ -26,7 +26,7 @@ typedef struct IntList {
  * no default and was not given. Text points into argv or the tables. */
 typedef struct Settings {
     const char *model, *data, *output, *resume, *log, *config, *predictions, *csv, *augment, *keep;
-    const char *disable_quant, *write_config, *prefix;
+    const char *disable_quant, *write_config, *prefix, *normalize;
     /* one of the option's choices, as the table spells it: */
     const char *schedule, *method, *split, *learn_ranges, *ste, *bn;
     double epochs, lr, momentum, weight_decay, gamma, percentile, drop;

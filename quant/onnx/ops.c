@@ -40,12 +40,51 @@ static void write_pads(Arena *arena, int spatial, const void *place, Onnx__Attri
     repeat_sizes(arena, spatial, place, 2, to);
 }
 
+static bool read_int(int spatial, const Onnx__AttributeProto *from, void *place) {
+    (void)spatial;
+    *(int *)place = (int)from->i;
+    return from->has_i && from->i == *(int *)place;
+}
+
+static bool read_float(int spatial, const Onnx__AttributeProto *from, void *place) {
+    (void)spatial;
+    *(float *)place = from->f;
+    return from->has_f;
+}
+
+static bool read_rest(int spatial, const Onnx__AttributeProto *from, void *place) {
+    (void)spatial;
+    float rest = (float)(1 - (double)from->f), *value = place;
+    float decimal = rintf(rest * 1e6f) / 1e6f; /* 0.1, which as 1 - 0.9f is 0.100000024 */
+    *value = (float)(1 - (double)decimal) == from->f ? decimal : rest;
+    return from->has_f;
+}
+
+/* `times` numbers for each dimension, which must be alike. */
+static bool read_repeated(int spatial, const Onnx__AttributeProto *from, int times, int *sizes) {
+    if (from->n_ints != (size_t)(spatial * times)) return false;
+    for (int i = 0; i < spatial * times; i++) {
+        int64_t size = from->ints[i];
+        if (size < 0 || size > INT16_MAX || size != from->ints[i % spatial]) return false;
+        sizes[SPATIAL - spatial + i % spatial] = (int)size;
+    }
+    return true;
+}
+
+static bool read_sizes(int spatial, const Onnx__AttributeProto *from, void *place) {
+    return read_repeated(spatial, from, 1, place);
+}
+
+static bool read_pads(int spatial, const Onnx__AttributeProto *from, void *place) {
+    return read_repeated(spatial, from, 2, place);
+}
+
 #define TYPE(name) ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__##name
-const OnnxForm onnx_int = {TYPE(INT), write_int};
-const OnnxForm onnx_float = {TYPE(FLOAT), write_float};
-const OnnxForm onnx_sizes = {TYPE(INTS), write_sizes};
-const OnnxForm onnx_pads = {TYPE(INTS), write_pads};
-const OnnxForm onnx_rest = {TYPE(FLOAT), write_rest};
+const OnnxForm onnx_int = {TYPE(INT), write_int, read_int};
+const OnnxForm onnx_float = {TYPE(FLOAT), write_float, read_float};
+const OnnxForm onnx_sizes = {TYPE(INTS), write_sizes, read_sizes};
+const OnnxForm onnx_pads = {TYPE(INTS), write_pads, read_pads};
+const OnnxForm onnx_rest = {TYPE(FLOAT), write_rest, read_rest};
 
 /* --- layers that are no plain node --- */
 

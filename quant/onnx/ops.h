@@ -11,6 +11,8 @@
 typedef struct OnnxForm {
     Onnx__AttributeProto__AttributeType type;
     void (*write)(Arena *arena, int spatial, const void *place, Onnx__AttributeProto *to);
+    /* The other way; false if the attribute is nothing that the form can hold. */
+    bool (*read)(int spatial, const Onnx__AttributeProto *from, void *place);
 } OnnxForm;
 
 extern const OnnxForm onnx_int;   /* an int */

@@ -8,20 +8,19 @@
 
 #include "nn/layers/recurrent.h"
 
-enum { GATES_MOST = 4 };
+static const OnnxRecurrent lstm = {"lstm", "LSTM", 4, {0, 3, 1, 2}}; /* i f g o -> i o f g */
+static const OnnxRecurrent gru = {"gru", "GRU", 3, {1, 0, 2}};       /* r z n -> z r n */
 
-typedef struct Recurrent {
-    const char *op_type;
-    int gates, order[GATES_MOST]; /* which of PyTorch's gates is ONNX's first, second, ... */
-} Recurrent;
-
-static const Recurrent lstm = {"LSTM", 4, {0, 3, 1, 2}}; /* i f g o -> i o f g */
-static const Recurrent gru = {"GRU", 3, {1, 0, 2}};      /* r z n -> z r n */
+const OnnxRecurrent *onnx_recurrent(const char *name) {
+    bool is_lstm = strcmp(name, lstm.layer) == 0 || strcmp(name, lstm.op_type) == 0;
+    bool is_gru = strcmp(name, gru.layer) == 0 || strcmp(name, gru.op_type) == 0;
+    return is_lstm ? &lstm : is_gru ? &gru : NULL;
+}
 
 typedef struct Writer {
     const OnnxGraph *graph;
     const Node *node;
-    const Recurrent *kind;
+    const OnnxRecurrent *kind;
     int hidden, directions;
 } Writer;
 
@@ -84,8 +83,8 @@ static void write_layer(const Writer *w, int layer, const char *in, const char *
     if (w->kind == &gru) set_int(w, to, "linear_before_reset", 1); /* b_hn inside the reset */
 }
 
-static void write(const OnnxGraph *graph, const Node *node, const Recurrent *kind, const char *in,
-                  const char *out) {
+static void write(const OnnxGraph *graph, const Node *node, const OnnxRecurrent *kind,
+                  const char *in, const char *out) {
     static const int64_t samples_second[] = {1, 0, 2}, between[] = {0, 2, 1, 3},
                          samples_first[] = {2, 0, 1, 3};
     const RecurrentLayerSpec *spec = node->spec;

@@ -174,12 +174,13 @@ static void write_lone_batchnorm(const Qdq *w, const QNode *q, const char *const
     const char *var = TEXT(w, "%s.running_var", q->node->name);
     onnx_floats(graph, mean, &shape, zeros);
     onnx_floats(graph, var, &shape, ones);
-    Node plain = *q->node;
+    Node *plain = arena_alloc(graph->arena, sizeof *plain); /* its name becomes the operator's */
+    *plain = *q->node;
     BatchNormLayerSpec *spec = arena_alloc(graph->arena, sizeof *spec);
     *spec = *(const BatchNormLayerSpec *)q->node->spec;
     spec->eps = 0;
-    plain.spec = spec;
-    onnx_layer(w->to, &plain, in, 4, (const char *[]){weight, bias, mean, var}, out);
+    plain->spec = spec;
+    onnx_layer(w->to, plain, in, 4, (const char *[]){weight, bias, mean, var}, out);
 }
 
 static bool write_weighted(const Qdq *w, const QNode *q, const char *const in[], const char *out,

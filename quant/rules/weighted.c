@@ -106,9 +106,10 @@ Tensor *weighted_apply(Tape *tape, const QNode *q, Tensor *x, const Folded *fold
         *grid = folded->grid;
         Ste ste = q->config->ste;
         size_t shared = w->count / (size_t)grid->channels;
-        w = !q->weight_scale ? op_fakequant(tape, w, grid, ste)
-                             : op_fakequant_learned(tape, w, grid, ste, q->weight_scale,
-                                                    &q->config->learn->gradient, shared);
+        bool learned = q->weight_scale && q->weight_scale->needs_grad;
+        w = !learned ? op_fakequant(tape, w, grid, ste)
+                     : op_fakequant_learned(tape, w, grid, ste, q->weight_scale,
+                                            &q->config->learn->gradient, shared);
         if (b) b = op_fakequant_bias(tape, b, q->in[0]->q.scale[0], grid);
     }
     return q->node->layer->apply(tape, q->node, x, op_layer_order(tape, w, q->node), b);

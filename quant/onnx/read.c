@@ -1,0 +1,360 @@
+/* The walk: names, values, what matters; the net that comes of it. */
+#include "quant/onnx/read.h"
+#include "quant/onnx/recurrent.h"
+
+#include <search.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* --- faults --- */
+
+static const char *node_label(const Onnx__NodeProto *node) {
+    if (node->name && *node->name) return node->name;
+    return node->n_output ? node->output[0] : "(no name)";
+}
+
+void onnx_fault(OnnxReader *reader, const Onnx__NodeProto *node, const char *format, ...) {
+    enum { SHOWN = 16 };
+    char reason[300];
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(reason, sizeof reason, format, arguments);
+    va_end(arguments);
+    reader->fault_count++;
+    if (reader->fault_count > SHOWN + 1) return;
+    reader->faults = reader->fault_count <= SHOWN
+                         ? arena_text(reader->arena, "%s\n  %.80s (%.40s): %s", reader->faults,
+                                      node_label(node), node->op_type ? node->op_type : "?", reason)
+                         : arena_text(reader->arena, "%s\n  ...", reader->faults);
+}
+
+/* --- values --- */
+
+OnnxValue *onnx_value_named(const OnnxReader *reader, const char *name) {
+    ENTRY *found;
+    ENTRY wanted = {.key = (char *)name};
+    return hsearch_r(wanted, FIND, &found, reader->names) ? found->data : NULL;
+}
+
+OnnxValue *onnx_value(const OnnxReader *reader, const Onnx__NodeProto *node, size_t k) {
+    bool given = k < node->n_input && *node->input[k];
+    return given ? onnx_value_named(reader, node->input[k]) : NULL;
+}
+
+static bool add_value(OnnxReader *reader, const char *name, const Onnx__TensorProto *tensor,
+                      int maker, Error *error) {
+    if (onnx_value_named(reader, name))
+        return error_set(error, ERROR_INPUT, "two values are called %.100s", name);
+    OnnxValue *value = &reader->value[reader->values++];
+    *value = (OnnxValue){.name = name, .tensor = tensor, .node = -1, .maker = maker};
+    ENTRY *entry;
+    hsearch_r((ENTRY){(char *)name, value}, ENTER, &entry, reader->names);
+    return true;
+}
+
+const OnnxConstant *onnx_known(OnnxReader *reader, const Onnx__NodeProto *node, size_t k) {
+    OnnxValue *value = onnx_value(reader, node, k);
+    if (!value) return NULL;
+    if (value->tensor && !value->constant)
+        value->constant = onnx_constant(value->tensor, reader->arena);
+    return value->constant;
+}
+
+int onnx_real(OnnxReader *reader, const Onnx__NodeProto *node, size_t k) {
+    const OnnxValue *value = onnx_value(reader, node, k);
+    if (!value || value->tensor || value->constant || value->codes)
+        onnx_fault(reader, node, "its input %zu is %s", k,
+                   !value         ? "missing"
+                   : value->codes ? "in codes: nothing dequantizes it"
+                                  : "a constant");
+    else if (value->node >= 0 && value->axes)
+        onnx_fault(reader, node, "its input %zu has its dimensions in the order %s", k,
+                   value->axes);
+    else if (value->node >= 0 && value->padding[0] + value->padding[1] + value->padding[2])
+        onnx_fault(reader, node, "it reads a padded value");
+    else
+        return value->node;
+    return -1;
+}
+
+static OnnxValue *made(const OnnxReader *reader, const Onnx__NodeProto *node) {
+    return onnx_value_named(reader, node->output[0]);
+}
+
+void onnx_makes(OnnxReader *reader, const Onnx__NodeProto *node, int index) {
+    made(reader, node)->node = index;
+}
+
+void onnx_makes_known(OnnxReader *reader, const Onnx__NodeProto *node, OnnxConstant *constant) {
+    made(reader, node)->constant = constant;
+}
+
+void onnx_passes(OnnxReader *reader, const Onnx__NodeProto *node, size_t k) {
+    OnnxValue *from = onnx_value(reader, node, k), *to = made(reader, node);
+    onnx_known(reader, node, k);
+    to->constant = from->constant;
+    to->node = from->node;
+    to->codes = from->codes;
+    to->axes = from->axes;
+    memcpy(to->padding, from->padding, sizeof to->padding);
+}
+
+/* --- names of the net's nodes --- */
+
+/* A name as a .net text has them: letters, digits, _ . -, the first no digit. */
+static void make_legal(const char *from, char name[NODE_NAME]) {
+    int length = 0;
+    for (const char *c = from; *c && length < NODE_NAME - 1; c++) {
+        bool letter = (*c >= 'a' && *c <= 'z') || (*c >= 'A' && *c <= 'Z') || *c == '_';
+        bool later = (*c >= '0' && *c <= '9') || *c == '.' || *c == '-';
+        if (!letter && later && length == 0) name[length++] = 'n';
+        name[length++] = letter || later ? *c : *c == '/' ? '.' : '_';
+    }
+    if (length == NODE_NAME) length--;
+    name[length] = 0;
+    if (!length) strcpy(name, "n");
+}
+
+static void make_unique(Graph *net, char name[NODE_NAME]) {
+    char base[NODE_NAME];
+    strcpy(base, name);
+    for (int i = 2; graph_find(net, name); i++)
+        snprintf(name, NODE_NAME, "%.*s_%d", NODE_NAME - 12, base, i);
+}
+
+/* Is the word OPERATOR or OPERATOR_2? */
+static bool is_operator(const char *word, const char *op_type) {
+    size_t length = strlen(op_type);
+    if (strncmp(word, op_type, length) != 0) return false;
+    word += length;
+    return !*word || (*word == '_' && word[1] && !word[1 + strspn(word + 1, "0123456789")]);
+}
+
+/* PyTorch writes MODULE/OPERATOR or MODULE/OPERATOR_2: the module's name, if it is still free.
+ * Otherwise an operator's own name is written small, as layers are. */
+static void name_node(OnnxReader *reader, const Onnx__NodeProto *node, char name[NODE_NAME]) {
+    char *label = arena_text(reader->arena, "%s", node_label(node));
+    while (*label == '/') label++;
+    char *slash = strrchr(label, '/'), *last = slash ? slash + 1 : label;
+    bool by_operator = is_operator(last, node->op_type);
+    for (char *c = last; by_operator && *c; c++)
+        if (*c >= 'A' && *c <= 'Z') *c += 'a' - 'A';
+    size_t length = strlen(label); /* stair's own lstm is called NODE_l0 */
+    if (onnx_recurrent(node->op_type) && length > 3 && strcmp(label + length - 3, "_l0") == 0)
+        label[length - 3] = 0;
+    make_legal(label, name);
+    if (by_operator && slash) {
+        char module[NODE_NAME];
+        *slash = 0;
+        make_legal(label, module);
+        if (!graph_find(reader->net, module)) strcpy(name, module);
+    }
+    make_unique(reader->net, name);
+}
+
+Node *onnx_add(OnnxReader *reader, const Onnx__NodeProto *node, const Layer *layer,
+               const void *spec, int inputs, const int in[]) {
+    char name[NODE_NAME];
+    Error reason = {0};
+    name_node(reader, node, name);
+    Node *added = graph_add(reader->net, name, layer, spec, inputs, in, &reason);
+    if (!added)
+        onnx_fault(reader, node, "%.250s", reason.message);
+    else
+        onnx_makes(reader, node, added->index);
+    return added;
+}
+
+/* --- the graph --- */
+
+static bool index_values(OnnxReader *reader, Error *error) {
+    const Onnx__GraphProto *proto = reader->proto;
+    size_t room = proto->n_initializer + proto->n_input;
+    for (size_t i = 0; i < proto->n_node; i++) room += proto->node[i]->n_output;
+    if (room > 2 * ONNX_TENSORS)
+        return error_set(error, ERROR_INPUT, "more than %d values", 2 * ONNX_TENSORS);
+    reader->value = arena_alloc(reader->arena, sizeof *reader->value * (room + 1));
+    if (!hcreate_r(2 * room + 16, reader->names))
+        return error_set(error, ERROR_IO, "no memory for %zu names", room);
+    for (size_t i = 0; i < proto->n_initializer; i++) {
+        const char *name = proto->initializer[i]->name;
+        if (!name || !*name) return error_set(error, ERROR_INPUT, "an initializer has no name");
+        if (!add_value(reader, name, proto->initializer[i], -1, error)) return false;
+    }
+    for (size_t i = 0; i < proto->n_node; i++) {
+        const Onnx__NodeProto *node = proto->node[i];
+        if (!node->op_type || !*node->op_type)
+            return error_set(error, ERROR_INPUT, "node %.100s has no operator", node_label(node));
+        for (size_t k = 0; k < node->n_output; k++)
+            if (*node->output[k] && !add_value(reader, node->output[k], NULL, (int)i, error))
+                return false;
+    }
+    return true;
+}
+
+static bool add_input(OnnxReader *reader, const Onnx__ValueInfoProto *info, Error *error) {
+    const char *name = info->name;
+    const Onnx__TypeProto *type = info->type;
+    bool tensor = type && type->value_case == ONNX__TYPE_PROTO__VALUE_TENSOR_TYPE;
+    const Onnx__TensorShapeProto *shape = tensor ? type->tensor_type->shape : NULL;
+    if (!shape || type->tensor_type->elem_type != ONNX__TENSOR_PROTO__DATA_TYPE__FLOAT)
+        return error_set(error, ERROR_INPUT, "input %.100s: expected floats of a known shape",
+                         name);
+    if (shape->n_dim < 2 || shape->n_dim > MAX_RANK)
+        return error_set(error, ERROR_INPUT,
+                         "input %.100s: %zu dimensions, expected a batch of 2 to %d", name,
+                         shape->n_dim, MAX_RANK);
+    Shape sample = {.rank = (int)shape->n_dim - 1};
+    double count = 1;
+    for (size_t d = 0; d < shape->n_dim; d++) {
+        const Onnx__TensorShapeProto__Dimension *dim = shape->dim[d];
+        bool known = dim->value_case == ONNX__TENSOR_SHAPE_PROTO__DIMENSION__VALUE_DIM_VALUE;
+        int64_t size = known ? dim->dim_value : 0;
+        if (d == 0) {
+            reader->batch = size;
+            continue;
+        }
+        if (size < 1 || size > 1 << 20 || (count *= (double)size) > 0x1p28)
+            return error_set(
+                error, ERROR_INPUT,
+                "input %.100s: its dimension %zu is %lld; all but the batch must be known", name, d,
+                (long long)size);
+        sample.dim[d - 1] = (int)size;
+    }
+    if (!add_value(reader, name, NULL, -1, error)) return false;
+    char legal[NODE_NAME];
+    make_legal(name, legal);
+    Node *node = graph_add(reader->net, legal, layer_find("input"), &sample, 0, NULL, error);
+    if (node) onnx_value_named(reader, name)->node = 0;
+    return node != NULL;
+}
+
+/* Older files list initializers among the inputs, too. */
+static bool find_input(OnnxReader *reader, Error *error) {
+    const Onnx__ValueInfoProto *input = NULL;
+    for (size_t i = 0; i < reader->proto->n_input; i++) {
+        const Onnx__ValueInfoProto *info = reader->proto->input[i];
+        const OnnxValue *value = info->name ? onnx_value_named(reader, info->name) : NULL;
+        if (value && value->tensor) continue;
+        if (!info->name || input)
+            return error_set(error, ERROR_INPUT, "it has several inputs; a net has one");
+        input = info;
+    }
+    if (!input) return error_set(error, ERROR_INPUT, "it has no input");
+    return add_input(reader, input, error);
+}
+
+/* Which nodes the output depends on, and who reads what: backward, in the order of a file whose
+ * nodes come after what they read. */
+static bool find_matters(OnnxReader *reader, Error *error) {
+    const Onnx__GraphProto *proto = reader->proto;
+    if (proto->n_output != 1)
+        return error_set(error, ERROR_INPUT, "it has %zu outputs; a net has one", proto->n_output);
+    OnnxValue *output =
+        proto->output[0]->name ? onnx_value_named(reader, proto->output[0]->name) : NULL;
+    if (!output) return error_set(error, ERROR_INPUT, "nothing makes its output");
+    output->readers = 1;
+    output->reader = -1;
+    for (int i = (int)proto->n_node - 1; i >= 0; i--) {
+        const Onnx__NodeProto *node = proto->node[i];
+        for (size_t k = 0; k < node->n_output; k++) {
+            const OnnxValue *value = onnx_value_named(reader, node->output[k]);
+            if (value && value->readers) reader->matters[i] = true;
+        }
+        for (size_t k = 0; reader->matters[i] && k < node->n_input; k++) {
+            OnnxValue *value = onnx_value(reader, node, k);
+            if (!value && *node->input[k])
+                return error_set(error, ERROR_INPUT,
+                                 "node %.100s reads %.100s, which nothing makes", node_label(node),
+                                 node->input[k]);
+            if (!value) continue;
+            if (value->maker >= i)
+                return error_set(error, ERROR_INPUT,
+                                 "node %.100s reads %.100s, which only a later node makes",
+                                 node_label(node), node->input[k]);
+            value->readers++;
+            value->reader = i;
+        }
+    }
+    return true;
+}
+
+/* What came of a node that could not be read is nothing; its readers are not to blame. */
+static bool reads_nothing(const OnnxReader *reader, const Onnx__NodeProto *node) {
+    for (size_t k = 0; k < node->n_input; k++) {
+        const OnnxValue *value = onnx_value(reader, node, k);
+        if (value && !value->tensor && !value->constant && !value->codes && value->node < 0)
+            return true;
+    }
+    return false;
+}
+
+static void read_node(OnnxReader *reader, const Onnx__NodeProto *node) {
+    bool standard = !node->domain || !*node->domain || strcmp(node->domain, "ai.onnx") == 0;
+    const OnnxReading *reading = standard ? onnx_reading(node->op_type) : NULL;
+    if (!reading) {
+        onnx_fault(reader, node,
+                   standard ? "this operator is not supported" : "not a standard operator");
+        return;
+    }
+    if (reads_nothing(reader, node)) return;
+    int inputs = (int)node->n_input;
+    if (inputs < reading->inputs || inputs > reading->most)
+        onnx_fault(reader, node, "%d inputs", inputs);
+    else if (!node->n_output || (!*node->output[0] && !onnx_recurrent(node->op_type)))
+        onnx_fault(reader, node, "its first output is not there");
+    else
+        reading->read(reader, node);
+}
+
+static bool read_nodes(OnnxReader *reader, Error *error) {
+    const Onnx__GraphProto *proto = reader->proto;
+    for (size_t i = 0; i < proto->n_node; i++)
+        if (reader->matters[i] && !reader->done[i]) read_node(reader, proto->node[i]);
+    int count = reader->fault_count;
+    if (count)
+        return error_set(error, ERROR_INPUT, "%d node%s cannot be read:%s", count,
+                         count == 1 ? "" : "s", reader->faults);
+    const OnnxValue *output = onnx_value_named(reader, proto->output[0]->name);
+    if (output->node != reader->net->nodes - 1 || output->codes || output->axes ||
+        output->padding[2])
+        return error_set(error, ERROR_INPUT, "its output is not what its last layer makes");
+    const Node *at;
+    return graph_complete(reader->net, &at, error);
+}
+
+Graph *onnx_read_graph(OnnxReader *reader, const Onnx__ModelProto *model, int64_t opset,
+                       Arena *arena, Error *error) {
+    const Onnx__GraphProto *proto = model->graph;
+    struct hsearch_data names = {0};
+    *reader = (OnnxReader){.arena = arena, .proto = proto, .opset = opset, .names = &names};
+    reader->faults = arena_text(arena, "%s", "");
+    reader->matters = arena_zeros(arena, proto->n_node);
+    reader->done = arena_zeros(arena, proto->n_node);
+    reader->net = graph_new(proto->name && *proto->name ? proto->name : "onnx");
+    bool ok = index_values(reader, error) && find_input(reader, error) &&
+              find_matters(reader, error) && read_nodes(reader, error);
+    hdestroy_r(&names);
+    if (ok) return reader->net;
+    graph_free(reader->net);
+    return NULL;
+}
+
+Model *onnx_read_model(const Onnx__ModelProto *proto, int64_t opset, Error *error) {
+    Arena *arena = arena_new();
+    OnnxReader reader;
+    Graph *net = onnx_read_graph(&reader, proto, opset, arena, error);
+    Model *model = net ? model_new(net, error) : NULL;
+    bool ok = model && (!onnx_quantized(&reader) || onnx_calibrate(&reader, model, error));
+    for (size_t i = 0; ok && i < proto->n_metadata_props; i++) {
+        const Onnx__StringStringEntryProto *entry = proto->metadata_props[i];
+        if (entry->key && entry->value && strcmp(entry->key, MODEL_INPUT) == 0)
+            ok = model_input_parse(model, entry->value, "metadata", error);
+    }
+    arena_free(arena);
+    if (ok) return model;
+    model_free(model);
+    return NULL;
+}

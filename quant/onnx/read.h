@@ -1,0 +1,152 @@
+/* Reading an ONNX graph as a net: one walk over its nodes, each by the row of its operator
+ * (read_ops.c). What cannot be read is noted and the walk goes on, so that all of it is told at
+ * once.
+ *
+ * The first dimension of every value is the batch; it is never looked at. */
+#pragma once
+
+#include "quant/model.h"
+#include "quant/onnx/ops.h"
+#include "quant/onnx/parse.h"
+
+/* A value's grid as a QuantizeLinear has it. */
+typedef struct OnnxGrid {
+    float scale;
+    int64_t zero, least, most; /* codes least .. most */
+} OnnxGrid;
+
+/* A name of the graph: an initializer, the input, or what a node makes. */
+typedef struct OnnxValue {
+    const char *name;
+    const Onnx__TensorProto *tensor; /* of an initializer; decoded when first asked for */
+    OnnxConstant *constant;          /* known before the net runs; NULL: not */
+    int node;                        /* of the net, whose value it is; -1: none */
+    const char *axes;     /* it is that value with its axes in this order (read_recurrent.c);
+                             NULL: as the net has it */
+    OnnxGrid *codes;      /* it is that value as codes on this grid */
+    int padding[SPATIAL]; /* it is that value with zeros around it, on each side */
+    int maker;            /* the ONNX node that makes it; -1: none does */
+    int readers;          /* nodes that matter and read it, the graph's output too */
+    int reader;           /* one of them */
+} OnnxValue;
+
+/* The batch dimension where dimensions are numbers (Shape). */
+#define ONNX_BATCH INT64_MIN
+
+typedef struct OnnxReader {
+    Arena *arena; /* of all that is not the net */
+    const Onnx__GraphProto *proto;
+    int64_t opset;
+    int64_t batch; /* the declared size of the batch; 0: any */
+    Graph *net;
+    int values;
+    OnnxValue *value;                      /* [values] */
+    void *names;                           /* how value_find finds them */
+    bool *matters;                         /* [n_node] the output depends on it */
+    bool *done;                            /* [n_node] read together with another */
+    OnnxGrid *grid[GRAPH_MAX_NODES];       /* that the value of node i is rounded to; NULL: none */
+    OnnxConstant *weight[GRAPH_MAX_NODES]; /* quantized weights of node i: scales for each output */
+    char *faults;                          /* lines, each beginning with a newline */
+    int fault_count;
+} OnnxReader;
+
+/* The net of a graph that onnx_check has proved, its weights filled; owned by the caller, as
+ * `reader`'s arena is. NULL and ERROR_INPUT, every fault listed, without the file's name. */
+Graph *onnx_read_graph(OnnxReader *reader, const Onnx__ModelProto *model, int64_t opset,
+                       Arena *arena, Error *error);
+
+/* A model of it: float, or calibrated with the grids of the file if there are any. */
+Model *onnx_read_model(const Onnx__ModelProto *model, int64_t opset, Error *error);
+
+/* Are values of the graph rounded? */
+bool onnx_quantized(const OnnxReader *reader);
+/* Makes the float model a calibrated one with the grids that were read. ERROR_INPUT. */
+bool onnx_calibrate(const OnnxReader *reader, Model *model, Error *error);
+
+/* --- for the rows --- */
+
+/* One way to read an operator. */
+typedef struct OnnxReading {
+    const char *op_type;
+    int inputs, most; /* how many it has */
+    /* Makes what the node computes; a fault is noted. */
+    void (*read)(OnnxReader *reader, const Onnx__NodeProto *node);
+} OnnxReading;
+
+const OnnxReading *onnx_reading(const char *op_type); /* NULL: not known */
+
+/* Notes that a node cannot be read, and why. */
+void onnx_fault(OnnxReader *reader, const Onnx__NodeProto *node, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+
+/* The value of input k; NULL if there is none. */
+OnnxValue *onnx_value(const OnnxReader *reader, const Onnx__NodeProto *node, size_t k);
+OnnxValue *onnx_value_named(const OnnxReader *reader, const char *name);
+/* The numbers of input k if they are known, else NULL. */
+const OnnxConstant *onnx_known(OnnxReader *reader, const Onnx__NodeProto *node, size_t k);
+/* The net's node whose value input k is. -1, the fault noted, if it is none: it is known, in codes,
+ * or could not be read (which is noted already). */
+int onnx_real(OnnxReader *reader, const Onnx__NodeProto *node, size_t k);
+
+const Onnx__AttributeProto *onnx_attribute_find(const Onnx__NodeProto *node, const char *name);
+bool onnx_says(const Onnx__AttributeProto *a, const char *word); /* a is that text */
+int64_t onnx_int_of(const Onnx__NodeProto *node, const char *name, int64_t absent);
+float onnx_float_of(const Onnx__NodeProto *node, const char *name, float absent);
+/* The numbers of an attribute of whole numbers (older opsets) or of input k; NULL: neither. */
+const OnnxConstant *onnx_ints(OnnxReader *reader, const Onnx__NodeProto *node, const char *name,
+                              size_t k);
+
+/* What the node makes (its first output) is the value of the net's node, or is known. */
+void onnx_makes(OnnxReader *reader, const Onnx__NodeProto *node, int index);
+void onnx_makes_known(OnnxReader *reader, const Onnx__NodeProto *node, OnnxConstant *constant);
+/* What it makes is what its input is. */
+void onnx_passes(OnnxReader *reader, const Onnx__NodeProto *node, size_t k);
+
+/* Adds a node to the net, called after the ONNX node, and makes it what that makes. NULL: the net
+ * refuses it, the fault is noted. */
+Node *onnx_add(OnnxReader *reader, const Onnx__NodeProto *node, const Layer *layer,
+               const void *spec, int inputs, const int in[]);
+/* Reads the attributes of `node` that the row names into the spec, which holds its defaults. */
+bool onnx_read_attributes(OnnxReader *reader, const Onnx__NodeProto *node, const OnnxOp *op,
+                          int spatial, void *spec);
+/* auto_pad, and the zeros of a Pad before the node, become the window's padding. */
+bool onnx_auto_pad(OnnxReader *reader, const Onnx__NodeProto *node, int in, Window *window);
+void onnx_take_padding(const OnnxValue *value, Window *window);
+/* A layer's spec with its defaults; `spatial` as of the layer's input. */
+void *onnx_spec(OnnxReader *reader, const Layer *layer, int spatial);
+/* The row of the operator for so many spatial dimensions; NULL: there is none. */
+const OnnxOp *onnx_op_for(const char *op_type, int spatial);
+
+/* --- the rows' functions, by file --- */
+
+void onnx_read_layer(OnnxReader *reader, const Onnx__NodeProto *node); /* read_layers.c */
+void onnx_read_softmax(OnnxReader *reader, const Onnx__NodeProto *node);
+void onnx_read_window(OnnxReader *reader, const Onnx__NodeProto *node); /* pools */
+/* read_patterns.c */
+void onnx_read_clip(OnnxReader *reader, const Onnx__NodeProto *node);
+void onnx_read_hardsigmoid(OnnxReader *reader, const Onnx__NodeProto *node);
+void onnx_read_pad(OnnxReader *reader, const Onnx__NodeProto *node);
+void onnx_read_reducemean(OnnxReader *reader, const Onnx__NodeProto *node);
+void onnx_read_weighted(OnnxReader *reader, const Onnx__NodeProto *node); /* read_weighted.c */
+void onnx_read_linear(OnnxReader *reader, const Onnx__NodeProto *node);
+void onnx_read_batchnorm(OnnxReader *reader, const Onnx__NodeProto *node);
+void onnx_read_quantize(OnnxReader *reader, const Onnx__NodeProto *node); /* read_quantized.c */
+void onnx_read_dequantize(OnnxReader *reader, const Onnx__NodeProto *node);
+void onnx_clip_codes(OnnxReader *reader, const Onnx__NodeProto *node);
+void onnx_read_shape(OnnxReader *reader, const Onnx__NodeProto *node); /* read_shapes.c */
+void onnx_read_gather(OnnxReader *reader, const Onnx__NodeProto *node);
+void onnx_read_squeeze(OnnxReader *reader, const Onnx__NodeProto *node);
+void onnx_read_concat(OnnxReader *reader, const Onnx__NodeProto *node);
+void onnx_read_reshape(OnnxReader *reader, const Onnx__NodeProto *node);
+void onnx_read_flatten(OnnxReader *reader, const Onnx__NodeProto *node);
+void onnx_read_transpose(OnnxReader *reader, const Onnx__NodeProto *node);
+void onnx_read_slice(OnnxReader *reader, const Onnx__NodeProto *node);
+void onnx_read_constantofshape(OnnxReader *reader, const Onnx__NodeProto *node);
+
+/* read_recurrent.c. The first four take Transpose, Squeeze, Reshape and Gather where they move the
+ * axes of sequences; false: they do something else there. */
+bool onnx_turn(OnnxReader *reader, const Onnx__NodeProto *node);
+bool onnx_drop_direction(OnnxReader *reader, const Onnx__NodeProto *node);
+bool onnx_join_directions(OnnxReader *reader, const Onnx__NodeProto *node);
+bool onnx_take_last(OnnxReader *reader, const Onnx__NodeProto *node);
+void onnx_read_recurrent(OnnxReader *reader, const Onnx__NodeProto *node);

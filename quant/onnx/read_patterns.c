@@ -1,0 +1,110 @@
+/* Layers that ONNX writes as something else. */
+#include <math.h>
+#include <string.h>
+
+#include "quant/onnx/read.h"
+
+/* The number of input k or of an attribute, as one opset or the next has it. */
+static bool read_bound(OnnxReader *reader, const Onnx__NodeProto *node, const char *name, size_t k,
+                       float absent, float *bound) {
+    *bound = onnx_float_of(node, name, absent);
+    if (k >= node->n_input || !*node->input[k]) return true;
+    const OnnxConstant *known = onnx_known(reader, node, k);
+    if (known && known->f && known->count == 1) *bound = known->f[0];
+    return known && known->f && known->count == 1;
+}
+
+/* Clip from 0: relu6, or relu. Of codes: their ends. */
+void onnx_read_clip(OnnxReader *reader, const Onnx__NodeProto *node) {
+    const OnnxValue *x = onnx_value(reader, node, 0);
+    if (x && x->codes) {
+        onnx_clip_codes(reader, node);
+        return;
+    }
+    float least, most;
+    int in = onnx_real(reader, node, 0);
+    if (in < 0) return;
+    if (!read_bound(reader, node, "min", 1, -INFINITY, &least) ||
+        !read_bound(reader, node, "max", 2, INFINITY, &most)) {
+        onnx_fault(reader, node, "its ends are not known");
+        return;
+    }
+    const char *name = least != 0 ? NULL : most == 6 ? "relu6" : most > 3e38f ? "relu" : NULL;
+    if (name)
+        onnx_add(reader, node, layer_find(name), NULL, 1, &in);
+    else
+        onnx_fault(reader, node, "from %g to %g: only 0 to 6 can be had", (double)least,
+                   (double)most);
+}
+
+/* x HardSigmoid(x) with alpha 1/6 is hardswish. */
+void onnx_read_hardsigmoid(OnnxReader *reader, const Onnx__NodeProto *node) {
+    int in = onnx_real(reader, node, 0);
+    if (in < 0) return;
+    const OnnxValue *gate = onnx_value_named(reader, node->output[0]);
+    const Onnx__NodeProto *next =
+        gate->readers == 1 && gate->reader >= 0 ? reader->proto->node[gate->reader] : NULL;
+    bool product =
+        next && strcmp(next->op_type, "Mul") == 0 && next->n_input == 2 && next->n_output > 0;
+    const OnnxValue *a = product ? onnx_value(reader, next, 0) : NULL;
+    const OnnxValue *b = product ? onnx_value(reader, next, 1) : NULL;
+    const OnnxValue *other = a == gate ? b : a;
+    float alpha = onnx_float_of(node, "alpha", 0.2f), beta = onnx_float_of(node, "beta", 0.5f);
+    if (!other || other->node != in || other->codes || fabsf(alpha - 1.0f / 6) > 1e-6f ||
+        beta != 0.5f) {
+        onnx_fault(reader, node, "only x HardSigmoid(x) with alpha 1/6 can be had: hardswish");
+        return;
+    }
+    reader->done[gate->reader] = true;
+    onnx_add(reader, next, layer_find("hardswish"), NULL, 1, &in);
+}
+
+/* The mean over all spatial dimensions. */
+void onnx_read_reducemean(OnnxReader *reader, const Onnx__NodeProto *node) {
+    int in = onnx_real(reader, node, 0);
+    if (in < 0) return;
+    const OnnxConstant *axes = onnx_ints(reader, node, "axes", 1);
+    int rank = reader->net->node[in].shape.rank + 1;
+    unsigned seen = 0;
+    for (size_t i = 0; axes && i < axes->count; i++) {
+        int64_t axis = axes->i[i] < 0 ? axes->i[i] + rank : axes->i[i];
+        if (axis >= 0 && axis < MAX_RANK) seen |= 1u << axis;
+    }
+    if (rank < 3 || seen != (1u << rank) - 4) { /* all but the batch and the channels */
+        onnx_fault(reader, node, "only the mean over all spatial dimensions can be had");
+        return;
+    }
+    const Layer *layer = layer_find("globalavgpool");
+    Node *mean = onnx_add(reader, node, layer, onnx_spec(reader, layer, rank - 2), 1, &in);
+    if (mean && !onnx_int_of(node, "keepdims", 1))
+        onnx_add(reader, node, layer_find("flatten"), NULL, 1, &mean->index);
+}
+
+/* Zeros around a value, for the convolution or the mean behind it. */
+void onnx_read_pad(OnnxReader *reader, const Onnx__NodeProto *node) {
+    int in = onnx_real(reader, node, 0);
+    if (in < 0) return;
+    const OnnxConstant *pads = onnx_ints(reader, node, "pads", 1);
+    const OnnxConstant *filling = onnx_known(reader, node, 2);
+    const Onnx__AttributeProto *mode = onnx_attribute_find(node, "mode");
+    int rank = reader->net->node[in].shape.rank + 1, spatial = rank - 2;
+    bool zeros = (!mode || onnx_says(mode, "constant")) && onnx_float_of(node, "value", 0) == 0 &&
+                 (node->n_input < 3 || !*node->input[2] ||
+                  (filling && filling->f && filling->count == 1 && filling->f[0] == 0)) &&
+                 node->n_input < 4;
+    if (!zeros || !pads || pads->count != (size_t)(2 * rank) || spatial > SPATIAL) {
+        onnx_fault(reader, node, "only zeros, so many on each side that are known, can be had");
+        return;
+    }
+    OnnxValue *to = onnx_value_named(reader, node->output[0]);
+    for (int d = 0; d < rank; d++) {
+        int64_t side = pads->i[d];
+        if (side != pads->i[d + rank] || side < 0 || side > 127 || (d < 2 && side)) {
+            onnx_fault(reader, node,
+                       "only the same number of zeros on both sides of a line can be had");
+            return;
+        }
+        if (d >= 2) to->padding[SPATIAL - spatial + d - 2] = (int)side;
+    }
+    to->node = in;
+}

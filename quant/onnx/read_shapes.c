@@ -1,0 +1,267 @@
+/* Operators that compute with dimensions, and those that give values another shape. PyTorch writes
+ * x.view(x.size(0), -1) as Shape, Gather, Unsqueeze, Concat, Reshape: whole numbers that are known
+ * before the net runs, the batch apart (ONNX_BATCH). */
+#include <string.h>
+
+#include "quant/onnx/read.h"
+
+static OnnxConstant *new_ints(OnnxReader *reader, int count) {
+    OnnxConstant *ints = arena_zeros(reader->arena, sizeof *ints);
+    ints->type = ONNX__TENSOR_PROTO__DATA_TYPE__INT64;
+    ints->shape = SHAPE(count);
+    ints->count = (size_t)count;
+    ints->i = arena_zeros(reader->arena, sizeof *ints->i * (size_t)count);
+    return ints;
+}
+
+/* Whole numbers in one dimension, or one number alone, as input k; a fault if they are not known.
+ */
+static const OnnxConstant *known_ints(OnnxReader *reader, const Onnx__NodeProto *node, size_t k) {
+    const OnnxConstant *known = onnx_known(reader, node, k);
+    if (known && known->i && known->shape.rank <= 1 && known->count <= MAX_RANK) return known;
+    onnx_fault(reader, node, "its input %zu is not known before the net runs", k);
+    return NULL;
+}
+
+void onnx_read_shape(OnnxReader *reader, const Onnx__NodeProto *node) {
+    int in = onnx_real(reader, node, 0);
+    if (in < 0) return;
+    const Shape *shape = &reader->net->node[in].shape;
+    OnnxConstant *ints = new_ints(reader, shape->rank + 1);
+    ints->i[0] = ONNX_BATCH;
+    for (int d = 0; d < shape->rank; d++) ints->i[1 + d] = shape->dim[d];
+    if (onnx_attribute_find(node, "start") || onnx_attribute_find(node, "end"))
+        onnx_fault(reader, node, "start and end cannot be had");
+    else
+        onnx_makes_known(reader, node, ints);
+}
+
+/* x[:, 0] of a value that has one there: a dimension less. */
+static bool take_only(OnnxReader *reader, const Onnx__NodeProto *node) {
+    const OnnxValue *x = onnx_value(reader, node, 0);
+    const OnnxConstant *at = onnx_known(reader, node, 1);
+    bool plain = x && x->node >= 0 && !x->codes && !x->axes &&
+                 !(x->padding[0] + x->padding[1] + x->padding[2]);
+    if (!plain || !at || !at->i || at->shape.rank != 0) return false;
+    Shape from = reader->net->node[x->node].shape, shape = {0};
+    int64_t axis = onnx_int_of(node, "axis", 0);
+    if (axis < 0) axis += from.rank + 1;
+    if (axis < 1 || axis > from.rank || from.rank < 2 || from.dim[axis - 1] != 1 ||
+        (at->i[0] != 0 && at->i[0] != -1))
+        return false;
+    for (int d = 0; d < from.rank; d++)
+        if (d != axis - 1) shape.dim[shape.rank++] = from.dim[d];
+    onnx_add(reader, node, layer_find("reshape"), &shape, 1, &x->node);
+    return true;
+}
+
+void onnx_read_gather(OnnxReader *reader, const Onnx__NodeProto *node) {
+    if (onnx_take_last(reader, node) || take_only(reader, node)) return;
+    const OnnxConstant *from = known_ints(reader, node, 0),
+                       *at = from ? known_ints(reader, node, 1) : NULL;
+    if (!at) return;
+    OnnxConstant *ints = new_ints(reader, (int)at->count);
+    ints->shape = at->shape;
+    for (size_t i = 0; i < at->count; i++) {
+        int64_t index = at->i[i] < 0 ? at->i[i] + (int64_t)from->count : at->i[i];
+        if (index < 0 || index >= (int64_t)from->count || onnx_int_of(node, "axis", 0)) {
+            onnx_fault(reader, node, "index %lld of %zu", (long long)index, from->count);
+            return;
+        }
+        ints->i[i] = from->i[index];
+    }
+    onnx_makes_known(reader, node, ints);
+}
+
+/* The dimensions of a result of `rank` that the axes name, as bits. */
+static unsigned axes_of(const OnnxConstant *axes, int rank) {
+    unsigned bits = 0;
+    for (size_t i = 0; axes && i < axes->count; i++) {
+        int64_t axis = axes->i[i] < 0 ? axes->i[i] + rank : axes->i[i];
+        bits |= axis >= 0 && axis < rank ? 1u << axis : 1; /* outside: as bad as the batch */
+    }
+    return bits;
+}
+
+/* Squeeze and Unsqueeze. Of known numbers: between one number and a list of one. Of a value: sizes
+ * of 1, not the batch, go or come. */
+void onnx_read_squeeze(OnnxReader *reader, const Onnx__NodeProto *node) {
+    bool goes = strcmp(node->op_type, "Squeeze") == 0;
+    if (goes && onnx_drop_direction(reader, node)) return;
+    const OnnxConstant *known = onnx_known(reader, node, 0);
+    if (known && known->count == 1 && known->shape.rank <= 1) {
+        OnnxConstant *other = arena_alloc(reader->arena, sizeof *other);
+        *other = *known;
+        other->shape = goes ? (Shape){0} : SHAPE(1);
+        onnx_makes_known(reader, node, other);
+        return;
+    }
+    int in = onnx_real(reader, node, 0);
+    if (in < 0) return;
+    const OnnxConstant *axes = onnx_ints(reader, node, "axes", 1);
+    Shape from = shape_batched(&reader->net->node[in].shape, 2), shape = {0};
+    int rank = goes || !axes ? from.rank : from.rank + (int)axes->count; /* that axes are of */
+    unsigned named = axes && axes->count <= MAX_RANK ? axes_of(axes, rank) : 1;
+    bool ok = !(named & 1) && rank <= MAX_RANK;
+    for (int d = 1, next = 1; ok && d < rank; d++) {
+        bool is_named = named >> d & 1;
+        int size = goes || !is_named ? next < from.rank ? from.dim[next++] : 0 : 1;
+        ok = size > 0 && !(goes && is_named && size != 1);
+        if (!(goes && is_named)) shape.dim[shape.rank++] = size;
+    }
+    if (ok && shape.rank && shape_count(&shape) == shape_count(&reader->net->node[in].shape))
+        onnx_add(reader, node, layer_find("reshape"), &shape, 1, &in);
+    else
+        onnx_fault(reader, node, "only sizes of 1, and not the batch, go or come");
+}
+
+/* Of known numbers: one list. Of values: channels. */
+void onnx_read_concat(OnnxReader *reader, const Onnx__NodeProto *node) {
+    if (!onnx_known(reader, node, 0)) {
+        onnx_read_layer(reader, node);
+        return;
+    }
+    OnnxConstant *ints = new_ints(reader, MAX_RANK + 1);
+    ints->count = 0;
+    for (size_t k = 0; k < node->n_input; k++) {
+        const OnnxConstant *part = known_ints(reader, node, k);
+        if (!part) return;
+        for (size_t i = 0; i < part->count && ints->count <= MAX_RANK; i++)
+            ints->i[ints->count++] = part->i[i];
+    }
+    ints->shape = SHAPE((int)ints->count);
+    onnx_makes_known(reader, node, ints);
+}
+
+/* A weight in other dimensions; with as many numbers. */
+static void reshape_known(OnnxReader *reader, const Onnx__NodeProto *node,
+                          const OnnxConstant *known, const OnnxConstant *to) {
+    OnnxConstant *other = arena_alloc(reader->arena, sizeof *other);
+    *other = *known;
+    int64_t product = 1;
+    int free_dim = -1;
+    other->shape.rank = (int)to->count;
+    for (size_t d = 0; d < to->count; d++) {
+        int64_t size = to->i[d] == 0 && (int)d < known->shape.rank ? known->shape.dim[d] : to->i[d];
+        if (size == -1 && free_dim < 0)
+            free_dim = (int)d;
+        else if (size < 1 || size > 1 << 28 || (product *= size) > 1 << 28)
+            product = INT32_MAX;
+        other->shape.dim[d] = (int)size;
+        if (product == INT32_MAX) break;
+    }
+    if (free_dim >= 0 && product < INT32_MAX) {
+        other->shape.dim[free_dim] = (int)((int64_t)known->count / product);
+        product *= other->shape.dim[free_dim];
+    }
+    if (product != (int64_t)known->count || known->scales > 1)
+        onnx_fault(reader, node, "%zu numbers cannot have that shape", known->count);
+    else
+        onnx_makes_known(reader, node, other);
+}
+
+/* The batch stays the first dimension; -1 stands for what is left, 0 for the size as it is. */
+void onnx_read_reshape(OnnxReader *reader, const Onnx__NodeProto *node) {
+    const OnnxConstant *to = onnx_ints(reader, node, "shape", 1),
+                       *known = onnx_known(reader, node, 0);
+    if (!to || to->count > MAX_RANK || !to->count) {
+        onnx_fault(reader, node, "its shape is not known before the net runs");
+        return;
+    }
+    if (onnx_join_directions(reader, node)) return;
+    if (known) {
+        reshape_known(reader, node, known, to);
+        return;
+    }
+    int in = onnx_real(reader, node, 0);
+    if (in < 0) return;
+    const Shape *from = &reader->net->node[in].shape;
+    int64_t left = (int64_t)shape_count(from), product = 1;
+    Shape shape = {.rank = (int)to->count - 1};
+    int free_dim = -1;
+    for (int d = 1; d <= shape.rank; d++) {
+        int64_t size = to->i[d];
+        if (size == 0 && d <= from->rank && !onnx_int_of(node, "allowzero", 0))
+            size = from->dim[d - 1];
+        if (size == -1 && free_dim < 0) {
+            free_dim = d - 1;
+            continue;
+        }
+        if (size < 1 || size > left || (product *= size) > left) product = left + 1;
+        if (product > left) break;
+        shape.dim[d - 1] = (int)size;
+    }
+    /* the batch: its size, or what is left when all others are known */
+    bool batch = to->i[0] == ONNX_BATCH || to->i[0] == 0 ||
+                 (reader->batch > 0 && to->i[0] == reader->batch) ||
+                 (to->i[0] == -1 && free_dim < 0);
+    if (free_dim >= 0 && product <= left) {
+        shape.dim[free_dim] = (int)(left / product);
+        product *= left / product;
+    }
+    if (!batch || product != left || shape.rank < 1)
+        onnx_fault(reader, node, "its shape does not keep the batch as its first dimension");
+    else if (shape.rank == 1 && free_dim == 0) /* [N, -1] */
+        onnx_add(reader, node, layer_find("flatten"), NULL, 1, &in);
+    else
+        onnx_add(reader, node, layer_find("reshape"), &shape, 1, &in);
+}
+
+void onnx_read_flatten(OnnxReader *reader, const Onnx__NodeProto *node) {
+    int in = onnx_real(reader, node, 0);
+    if (in < 0) return;
+    int64_t axis = onnx_int_of(node, "axis", 1);
+    if (axis < 0) axis += reader->net->node[in].shape.rank + 1;
+    if (axis != 1)
+        onnx_fault(reader, node, "axis is %lld, only 1 can be had", (long long)axis);
+    else
+        onnx_add(reader, node, layer_find("flatten"), NULL, 1, &in);
+}
+
+/* A part of states that begin with zeros. */
+void onnx_read_slice(OnnxReader *reader, const Onnx__NodeProto *node) {
+    const OnnxConstant *known = onnx_known(reader, node, 0);
+    if (known && known->f && known->count == 1 && known->f[0] == 0)
+        onnx_passes(reader, node, 0);
+    else
+        onnx_fault(reader, node, "only of the zeros that sequences begin with");
+}
+
+/* Zeros, whatever their number: states that sequences begin with. */
+void onnx_read_constantofshape(OnnxReader *reader, const Onnx__NodeProto *node) {
+    const Onnx__AttributeProto *value = onnx_attribute_find(node, "value");
+    const OnnxConstant *filling = value && value->t ? onnx_constant(value->t, reader->arena) : NULL;
+    if (value && !(filling && filling->f && filling->count == 1 && filling->f[0] == 0)) {
+        onnx_fault(reader, node, "only zeros can be had");
+        return;
+    }
+    OnnxConstant *zeros = arena_zeros(reader->arena, sizeof *zeros);
+    zeros->type = ONNX__TENSOR_PROTO__DATA_TYPE__FLOAT;
+    zeros->count = 1;
+    zeros->f = arena_zeros(reader->arena, sizeof *zeros->f);
+    onnx_makes_known(reader, node, zeros);
+}
+
+/* Of known weights in two dimensions; of sequences. */
+void onnx_read_transpose(OnnxReader *reader, const Onnx__NodeProto *node) {
+    if (onnx_turn(reader, node)) return;
+    const OnnxConstant *known = onnx_known(reader, node, 0);
+    const Onnx__AttributeProto *perm = onnx_attribute_find(node, "perm");
+    bool swap = known && known->f && known->shape.rank == 2 &&
+                (!perm || (perm->n_ints == 2 && perm->ints[0] == 1 && perm->ints[1] == 0));
+    if (!swap) {
+        onnx_fault(reader, node, "only weights of two dimensions can be transposed");
+        return;
+    }
+    OnnxConstant *other = arena_alloc(reader->arena, sizeof *other);
+    *other = *known;
+    int rows = known->shape.dim[0], columns = known->shape.dim[1];
+    other->shape = SHAPE(columns, rows);
+    other->axis = 1 - known->axis;
+    other->f = arena_alloc(reader->arena, sizeof(float) * known->count);
+    for (int r = 0; r < rows; r++)
+        for (int c = 0; c < columns; c++)
+            other->f[(size_t)c * (size_t)rows + (size_t)r] =
+                known->f[(size_t)r * (size_t)columns + (size_t)c];
+    onnx_makes_known(reader, node, other);
+}

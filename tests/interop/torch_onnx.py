@@ -1,0 +1,147 @@
+#!/usr/bin/env python3
+"""ONNX files that PyTorch writes, through `stair import`.
+
+float  netbn, lenet5 and resnet8 as torch.onnx.export gives them, with batch normalisation folded and
+       kept: the same predictions on all test images, logits within 1e-4.
+       So do LSTM and GRU, of one and two layers, one way and both.
+QAT    netbn fake-quantized by PyTorch, with scales per channel and per tensor: after `stair freeze`
+       the integers give the classes' codes that PyTorch's own forward gives, within 1. That is what
+       float sums before a rounding leave open.
+
+torch_onnx.py FOLDER leaves the QAT models, images and codes in FOLDER for other runtimes.
+"""
+import os
+import pathlib
+import sys
+import tempfile
+
+import torch
+import torch.ao.quantization as Q
+from torch import nn
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
+import torch_nets as nets  # noqa: E402
+from torch_weights import compare, stair  # noqa: E402
+
+NORMALIZE = ("--normalize", f"{nets.MEAN},{nets.STD}")
+TRAINING = torch.onnx.TrainingMode
+
+
+def export(net, path, **options):
+    torch.onnx.export(net, torch.zeros(1, 1, 28, 28), path, input_names=["x"],
+                      dynamic_axes={"x": {0: "n"}}, **options)
+
+
+def check_float(name, images, labels, test):
+    net = nets.trained(name, images, labels)
+    want, ok = nets.logits_of(net, test), True
+    kinds = {"folded": {}, "kept": {"training": TRAINING.PRESERVE, "do_constant_folding": False}}
+    if name == "netbn":
+        kinds |= {"opset 9": {"opset_version": 9}, "opset 16": {"opset_version": 16}}
+    for kind, options in kinds.items():
+        export(net, "float.onnx", **options)
+        stair("import", "float.onnx", *NORMALIZE, "-o", "float.st")
+        stair("eval", "float.st", "--predictions", "float.csv")
+        ok &= compare(f"{name}, {kind}", want, "float.csv")
+    return ok
+
+
+class Sequence(nn.Module):
+    """An image as a sequence of its rows; what the layer gives at every step, or at the last one."""
+
+    def __init__(self, kind, layers, both):
+        super().__init__()
+        self.layer = getattr(nn, kind)(28, 16, layers, batch_first=True, bidirectional=both)
+        self.every = both
+        self.fc = nn.Linear(28 * 32 if both else 16, 10)
+
+    def forward(self, x):
+        y, _ = self.layer(x[:, 0])
+        return self.fc(y.flatten(1) if self.every else y[:, -1])
+
+
+def check_sequences(test):
+    ok = True
+    torch.manual_seed(0)
+    for kind in ("LSTM", "GRU"):
+        for layers, both in ((1, False), (2, False), (1, True), (2, True)):
+            net = Sequence(kind, layers, both).eval()
+            for weights in net.parameters():
+                weights.data *= 2  # away from the middle of sigmoid and tanh
+            export(net, "sequence.onnx")
+            stair("import", "sequence.onnx", *NORMALIZE, "-o", "sequence.st")
+            stair("eval", "sequence.st", "--predictions", "sequence.csv")
+            what = f"{kind}, {layers} layers{', both ways' if both else ''}"
+            ok &= compare(what, nets.logits_of(net, test), "sequence.csv")
+    return ok
+
+
+class QatNetBN(nets.NetBN):
+    """NetBN with modules where PyTorch's quantization needs them."""
+
+    def __init__(self):
+        super().__init__()
+        self.relu1, self.relu2, self.quant = nn.ReLU(), nn.ReLU(), Q.QuantStub()
+
+    def forward(self, x):
+        x = torch.max_pool2d(self.relu1(self.bn1(self.conv1(self.quant(x)))), 2)
+        x = torch.max_pool2d(self.relu2(self.bn2(self.conv2(x))), 2)
+        return self.fc(x.flatten(1))
+
+
+def fake_quantized(weights, images, labels):
+    """A QAT net whose ranges no longer move."""
+    net = QatNetBN().train()
+    net.load_state_dict(nets.trained("netbn", images, labels).state_dict())
+    net = Q.fuse_modules_qat(net, [["conv1", "bn1", "relu1"], ["conv2", "bn2", "relu2"]])
+    net.qconfig = Q.QConfig(weight=weights, activation=Q.FakeQuantize.with_args(
+        observer=Q.MovingAverageMinMaxObserver, quant_min=0, quant_max=255, reduce_range=False))
+    Q.prepare_qat(net, inplace=True)
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.001)
+    for at in range(0, 1920, 64):
+        optimizer.zero_grad()
+        nn.functional.cross_entropy(net(images[at:at + 64]), labels[at:at + 64]).backward()
+        optimizer.step()
+    return net.eval().apply(Q.disable_observer)
+
+
+def check_codes(what, want, scale, csv):
+    """Logits are codes times the scale of the net's output."""
+    _, have = nets.logits_in(csv)
+    off = ((have - want) / scale).round().abs()
+    most, some = int(off.max()), float((off > 0).float().mean())
+    print(f"{what:24} {len(want)} images: codes differ by at most {most}, {some:.3%} of them")
+    return len(want) == 10000 and most <= 1
+
+
+def check_qat(kind, weights, images, labels, test):
+    net = fake_quantized(weights, images, labels)
+    export(net, f"qat_{kind}.onnx", opset_version=13)
+    want = nets.logits_of(net, test)
+    scale = float(net.fc.activation_post_process.scale)
+    stair("import", f"qat_{kind}.onnx", *NORMALIZE, "-o", "qat.st")
+    stair("freeze", "qat.st", "-o", "frozen.st")
+    stair("eval", "frozen.st", "--predictions", f"qat_{kind}.csv")
+    pathlib.Path(f"qat_{kind}.scale").write_text(repr(scale))
+    return check_codes(f"netbn, QAT {kind}", want, scale, f"qat_{kind}.csv")
+
+
+def main():
+    torch.set_num_threads(1)
+    images, labels = nets.read_idx("train")
+    test, _ = nets.read_idx("t10k")
+    folder = sys.argv[1] if len(sys.argv) > 1 else tempfile.mkdtemp()
+    os.chdir(folder)
+    test.numpy().tofile("images.f32")
+    ok = True
+    for name in nets.NETS:
+        ok &= check_float(name, images, labels, test)
+    ok &= check_sequences(test)
+    for kind, weights in (("channel", Q.default_per_channel_weight_fake_quant),
+                          ("tensor", Q.default_weight_fake_quant)):
+        ok &= check_qat(kind, weights, images, labels, test)
+    return 0 if ok else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,228 @@
+/* Weights of PyTorch: a state_dict as safetensors becomes a model, whatever the width of its
+ * floats; what does not fit is listed at once. And how the normalisation of pixels is written. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "quant/import/reader.h"
+#include "tests/reference.h"
+#include "tests/scratch.h"
+#include "tests/small_model.h"
+
+enum { ROOM = 64 };
+
+/* The arrays of a small float model without its metadata: what PyTorch would have saved. */
+typedef struct Dict {
+    Arena *arena;
+    int count;
+    SafeTensor tensor[ROOM];
+} Dict;
+
+static int make_files(void **state) {
+    if (scratch_make(state)) return -1;
+    Bytes net = {0};
+    bytes_text(&net, small_net);
+    scratch_write("small.net", &net);
+    Model *model = small_model(STAGE_FLOAT, NULL);
+    small_save(model, scratch_path("float"));
+    model_free(model);
+    return 0;
+}
+
+static Dict dict_open(void) {
+    Dict dict = {.arena = arena_new()};
+    Error error = {0};
+    const SafeFile *file = safetensors_read(dict.arena, scratch_path("float"), &error);
+    if (!file) fail_msg("%s", error.message);
+    assert_true(file->count < ROOM);
+    dict.count = file->count;
+    memcpy(dict.tensor, file->tensor, sizeof *dict.tensor * (size_t)file->count);
+    return dict;
+}
+
+static SafeTensor *dict_find(Dict *dict, const char *name) {
+    for (int i = 0; i < dict->count; i++)
+        if (strcmp(dict->tensor[i].name, name) == 0) return &dict->tensor[i];
+    fail_msg("no tensor %s", name);
+    return NULL;
+}
+
+static void dict_remove(Dict *dict, const char *name) {
+    *dict_find(dict, name) = dict->tensor[--dict->count];
+}
+
+/* Writes the arrays, imports them as `net` and gives the model, NULL and the reason in *error. */
+static Model *dict_import(Dict *dict, const char *net, Error *error) {
+    Error reason = {0};
+    if (!safetensors_write(scratch_path("dict"), &(SafeFile){dict->count, dict->tensor, 0, NULL},
+                           &reason))
+        fail_msg("%s", reason.message);
+    arena_free(dict->arena);
+    return model_import(scratch_path("dict"), net, error);
+}
+
+static Model *dict_accepted(Dict *dict) {
+    Error error = {0};
+    Model *model = dict_import(dict, scratch_path("small.net"), &error);
+    if (!model) fail_msg("%s", error.message);
+    assert_int_equal(model->stage, STAGE_FLOAT);
+    return model;
+}
+
+static void weights_are_those_of_the_file(void **state) {
+    (void)state;
+    float want[SMALL_BATCH * SMALL_OUTPUTS], have[SMALL_BATCH * SMALL_OUTPUTS];
+    Model *original = small_load(scratch_path("float"));
+    original->pixels =
+        (Normalization){.channels = 2, .std = {1, 1}}; /* arrays say nothing of pixels */
+    small_forward(original, want);
+    Dict dict = dict_open();
+    Model *model = dict_accepted(&dict);
+    assert_memory_equal(&model->pixels, &original->pixels, sizeof model->pixels);
+    small_forward(model, have);
+    assert_memory_equal(have, want, sizeof want);
+    model_free(model);
+    model_free(original);
+}
+
+static void a_missing_counter_is_zero(void **state) {
+    (void)state;
+    Dict dict = dict_open();
+    dict_remove(&dict, "bn1.num_batches_tracked");
+    Model *model = dict_accepted(&dict);
+    assert_true(node_tensor(graph_find(model->graph, "bn1"), "num_batches_tracked")->data[0] == 0);
+    model_free(model);
+}
+
+/* Element by element, encodings that were worked out by hand: IEEE 754's half, and the upper half
+ * of a float. Of float16 the largest, the smallest normal and the smallest at all are among them.
+ */
+static const struct {
+    Dtype dtype;
+    uint64_t bits[4];
+    float value[4];
+} widths[] = {
+    {DTYPE_F16, {0x3c00, 0xfbff, 0x0400, 0x8001}, {1, -65504, 0x1p-14f, -0x1p-24f}},
+    {DTYPE_BF16, {0x3f80, 0xc049, 0x0080, 0x8001}, {1, -3.140625f, 0x1p-126f, -0x1p-133f}},
+    {DTYPE_F64,
+     {0x3ff0000000000000, 0xc00921fb54442d18, 0x3ff0000010000000, 0},
+     {1, -3.14159274101257324f, 1, 0}}, /* 1 + 2^-24 is a tie: to even */
+};
+
+static void floats_of_other_widths_are_read(void **state) {
+    (void)state;
+    for (size_t w = 0; w < sizeof widths / sizeof *widths; w++) {
+        Dict dict = dict_open();
+        SafeTensor *weight = dict_find(&dict, "conv1.weight");
+        size_t size = (size_t)dtype_bits(widths[w].dtype) / 8;
+        size_t count = weight->bytes / sizeof(float);
+        unsigned char *data = arena_zeros(dict.arena, count * size);
+        for (int i = 0; i < 4; i++) memcpy(data + (size_t)i * size, &widths[w].bits[i], size);
+        weight->dtype = widths[w].dtype;
+        weight->data = data;
+        weight->bytes = count * size;
+        Model *model = dict_accepted(&dict);
+        const float *have = node_tensor(graph_find(model->graph, "conv1"), "weight")->data;
+        assert_memory_equal(have, widths[w].value, sizeof widths[w].value);
+        assert_true(have[4] == 0);
+        model_free(model);
+    }
+}
+
+static void all_that_does_not_fit_is_listed(void **state) {
+    (void)state;
+    Dict dict = dict_open();
+    dict_remove(&dict, "fc.bias");
+    dict_find(&dict, "conv2.weight")->name = "layer2.weight";
+    SafeTensor *gamma = dict_find(&dict, "bn1.weight");
+    gamma->rank = 2;
+    gamma->dim[1] = 1;
+    dict_find(&dict, "bn1.bias")->dtype = DTYPE_I32;
+    Error error = {0};
+    assert_null(dict_import(&dict, scratch_path("small.net"), &error));
+    assert_error(&error, ERROR_INPUT, "5 tensors do not fit the net small");
+    assert_error(&error, ERROR_INPUT, "fc.bias is missing (F32 3)");
+    assert_error(&error, ERROR_INPUT, "conv2.weight is missing (F32 4x4x3x3)");
+    assert_error(&error, ERROR_INPUT, "layer2.weight is not of this net");
+    assert_error(&error, ERROR_INPUT, "bn1.weight is F32 4x1, expected F32 4");
+    assert_error(&error, ERROR_INPUT, "bn1.bias is I32 4, expected F32 4");
+}
+
+static void values_that_cannot_be_are_refused(void **state) {
+    (void)state;
+    static const double beyond[3] = {0, 1e300, 0};
+    Dict dict = dict_open();
+    SafeTensor *bias = dict_find(&dict, "fc.bias");
+    *bias = (SafeTensor){.name = bias->name,
+                         .dtype = DTYPE_F64,
+                         .rank = 1,
+                         .dim = {3},
+                         .data = beyond,
+                         .bytes = sizeof beyond};
+    Error error = {0};
+    assert_null(dict_import(&dict, scratch_path("small.net"), &error));
+    assert_error(&error, ERROR_INPUT, "fc.bias: element 1");
+}
+
+static void refused(const char *name, const char *net, ErrorCode code, const char *fragment) {
+    Error error = {0};
+    assert_null(model_import(scratch_path(name), net, &error));
+    assert_error(&error, code, fragment);
+}
+
+static void other_files_are_refused(void **state) {
+    (void)state;
+    Dict dict = dict_open();
+    Error error = {0};
+    model_free(dict_import(&dict, scratch_path("small.net"), &error));
+    Bytes zip = {0}, none = {0};
+    bytes_text(&zip, "PK\3\4 no safetensors");
+    scratch_write("zip", &zip);
+    scratch_write("none", &none);
+    refused("dict", NULL, ERROR_USAGE, "name it with --model");
+    refused("dict", "lenet6", ERROR_USAGE, "did you mean 'lenet5'");
+    refused("dict", "lenet5", ERROR_INPUT, "do not fit the net lenet5");
+    refused("float", scratch_path("small.net"), ERROR_INPUT, "is a stair model already");
+    refused("zip", "mlp", ERROR_INPUT, "this is a zip archive");
+    refused("none", "mlp", ERROR_INPUT, "too short");
+    refused("nowhere", "mlp", ERROR_IO, "nowhere");
+}
+
+static void normalization_is_two_numbers_or_two_for_each_channel(void **state) {
+    (void)state;
+    Normalization p = {.channels = 3};
+    assert_true(normalization_parse("0.5,0.25", &p, NULL));
+    assert_memory_equal(&p, (&(Normalization){3, {.5f, .5f, .5f}, {.25f, .25f, .25f}}), sizeof p);
+    assert_true(normalization_parse("0.5,-1,0,1,2,3e0", &p, NULL));
+    assert_memory_equal(&p, (&(Normalization){3, {.5f, -1, 0}, {1, 2, 3}}), sizeof p);
+    static const char *const wrong[] = {
+        "",        "1",      "1,",    ",1",     "1,0",  "1,-1", "1,1,",        "1,2,3",
+        "1 ,1",    "1, 1",   "nan,1", "1,inf",  "0,1x", "0;1",  "1,1,1,1,1,0", "1,1,1,1,1,1,1",
+        "0,1e-40", "1e39,1", "0x1,1", "1,1,1,1"};
+    Normalization before = p;
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+        Error error = {0};
+        assert_false(normalization_parse(wrong[i], &p, &error));
+        assert_error(&error, ERROR_USAGE, "--normalize");
+        assert_memory_equal(&p, &before, sizeof p);
+    }
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(weights_are_those_of_the_file),
+        cmocka_unit_test(a_missing_counter_is_zero),
+        cmocka_unit_test(floats_of_other_widths_are_read),
+        cmocka_unit_test(all_that_does_not_fit_is_listed),
+        cmocka_unit_test(values_that_cannot_be_are_refused),
+        cmocka_unit_test(other_files_are_refused),
+        cmocka_unit_test(normalization_is_two_numbers_or_two_for_each_channel),
+    };
+    return cmocka_run_group_tests(tests, make_files, scratch_remove);
+}

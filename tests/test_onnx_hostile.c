@@ -1,0 +1,310 @@
+/* ONNX files that somebody damaged or made up: each is refused with a reason (or, where a changed
+ * byte changes only a number, read); none ends the program or takes more memory than its size
+ * allows. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "quant/onnx/write.h"
+#include "tests/onnx_build.h"
+#include "tests/small_model.h"
+
+#define TENSOR(name) ONNX__TENSOR_PROTO__DATA_TYPE__##name
+
+/* Was it read? */
+static bool survives(const uint8_t *data, size_t size) {
+    Error error = {0};
+    Model *model = onnx_import(data, size, &error);
+    if (!model) assert_int_equal(error.code, ERROR_INPUT);
+    model_free(model);
+    return model != NULL;
+}
+
+/* Small nets, as floats and in QDQ form: every length, every byte flipped and set to ends. */
+static void damage(Model *model) {
+    Arena *arena = arena_new();
+    Error error = {0};
+    const Onnx__ModelProto *proto = onnx_model(model, "test", arena, &error);
+    assert_non_null(proto);
+    File file = onnx_pack(proto, arena);
+    uint8_t *copy = malloc(file.size); /* of its own, so that reading behind the end is seen */
+    int whole = 0; /* the metadata stands at the end, and a file without is one */
+    for (size_t size = 0; size < file.size; size++) {
+        uint8_t *cut = malloc(size + !size);
+        memcpy(cut, file.data, size);
+        whole += survives(cut, size);
+        free(cut);
+    }
+    assert_int_equal(whole, 1);
+    memcpy(copy, file.data, file.size);
+    for (size_t i = 0; i < file.size; i++) {
+        static const uint8_t changes[] = {0xff, 0x01, 0x80};
+        for (size_t k = 0; k < sizeof changes; k++) {
+            copy[i] ^= changes[k];
+            survives(copy, file.size);
+            copy[i] = file.data[i];
+        }
+    }
+    free(copy);
+    arena_free(arena);
+    model_free(model);
+}
+
+static void damaged_float_files_are_survived(void **state) {
+    (void)state;
+    damage(small_model(STAGE_FLOAT, NULL));
+}
+static void damaged_quantized_files_are_survived(void **state) {
+    (void)state;
+    damage(small_model(STAGE_FROZEN, NULL));
+}
+
+static void damaged_sequences_are_survived(void **state) {
+    (void)state;
+    static const char net[] =
+        "x = input shape=1x3x2\nr = reshape x shape=3x2\n"
+        "a = gru r hidden=2 bidirectional=true\nb = lstm a hidden=1 output=last\n";
+    Error error = {0};
+    Graph *graph = graph_parse(net, strlen(net), "sequence", &error);
+    assert_non_null(graph);
+    graph_init(graph, 1);
+    damage(model_new(graph, &error));
+}
+
+/* Length-delimited field `number` around what data[size] holds at its end; grows to the front. */
+static size_t wrap(uint8_t *end, size_t size, int number) {
+    uint8_t head[12];
+    size_t used = 0;
+    head[used++] = (uint8_t)(number << 3 | 2);
+    size_t rest = size;
+    do {
+        head[used++] = (uint8_t)((rest & 127) | (rest > 127 ? 128 : 0));
+    } while (rest >>= 7);
+    memcpy(end - size - used, head, used);
+    return size + used;
+}
+
+/* graph -> node -> attribute -> graph -> ... : the parser goes down one message at a time. */
+static void nesting_is_harmless(void **state) {
+    (void)state;
+    enum { DEEP = 100000, ROOM = DEEP * 16 };
+    uint8_t *data = malloc(ROOM);
+    size_t size = 0;
+    for (int i = 0; i < DEEP; i++)
+        size = wrap(data + ROOM, size, i % 3 == 0 ? 6 : i % 3 == 1 ? 5 : 1);
+    size = wrap(data + ROOM, size, 7);
+    survives(data + ROOM - size, size);
+    free(data);
+}
+
+/* Two bytes make an empty message, which in memory is a struct. */
+static void many_small_messages_take_little_memory(void **state) {
+    (void)state;
+    enum { COUNT = 4 << 20 };
+    uint8_t *data = malloc(2 * COUNT + 16);
+    for (size_t i = 0; i < COUNT; i++) memcpy(data + 16 + 2 * i, "\x0a\x00", 2);
+    size_t size = wrap(data + 16 + 2 * COUNT, 2 * COUNT, 7);
+    survives(data + 16 + 2 * COUNT - size, size);
+    free(data);
+}
+
+static Onnx__TensorProto *weights_of(Build *b) {
+    add_floats(b, "w", SHAPE(3, 2, 1, 1), 0);
+    build_node(b, "Conv", "x w", "y");
+    return b->graph.proto->initializer[0];
+}
+
+static void what_a_tensor_claims_is_proved(void **state) {
+    (void)state;
+    Build *b = onnx_build();
+    Onnx__StringStringEntryProto entry = ONNX__STRING_STRING_ENTRY_PROTO__INIT, *list[] = {&entry};
+    entry.key = (char *)"location";
+    entry.value = (char *)"/etc/passwd";
+    Onnx__TensorProto *w = weights_of(b);
+    w->n_external_data = 1;
+    w->external_data = list;
+    is_refused(b, "y", "tensor w: its data lies in another file");
+
+    b = onnx_build();
+    w = weights_of(b);
+    w->has_data_location = true;
+    w->data_location = ONNX__TENSOR_PROTO__DATA_LOCATION__EXTERNAL;
+    is_refused(b, "y", "tensor w: its data lies in another file");
+
+    static const struct {
+        int64_t dims[8];
+        size_t count;
+        const char *fragment;
+    } claims[] = {
+        {{3, 2, 1, -1}, 4, "tensor w: a dimension of -1"},
+        {{INT64_MAX, 2, 1, 1}, 4, "tensor w: a dimension of 9223372036854775807"},
+        {{1 << 20, 1 << 20, 1, 1}, 4, "more than 2^28 elements"},
+        {{1 << 28, 1 << 28, 1 << 28, 1 << 28, 1 << 28, 0}, 6, "more than 2^28 elements"},
+        {{3, 2, 1, 2}, 4, "its dimensions make 12 elements, its data has 6"},
+        {{0, 2, 1, 1}, 4, "its dimensions make 0 elements, its data has 6"},
+        {{6}, 1, "weights of 1 dimensions over 2 spatial ones"},
+        {{2, 3, 1, 1}, 4, "its weights are 2x3x1x1, expected 2x2x1x1"},
+    };
+    for (size_t i = 0; i < sizeof claims / sizeof *claims; i++) {
+        b = onnx_build();
+        w = weights_of(b);
+        w->dims = (int64_t *)claims[i].dims;
+        w->n_dims = claims[i].count;
+        is_refused(b, "y", claims[i].fragment);
+    }
+    /* more of one kind of data than the type has: only its own counts */
+    b = onnx_build();
+    w = weights_of(b);
+    double doubles[6] = {0};
+    float lone = 1;
+    w->has_raw_data = false;
+    w->data_type = TENSOR(DOUBLE);
+    w->n_double_data = 6;
+    w->double_data = doubles;
+    w->n_float_data = 1;
+    w->float_data = &lone;
+    gives_net(b, "y", "x = input shape=2x4x4\ny = conv2d x out=3 kernel=1 bias=false\n");
+}
+
+static void graphs_that_are_none_are_refused(void **state) {
+    (void)state;
+    Build *b = onnx_build();
+    build_node(b, "Relu", "b", "a");
+    build_node(b, "Relu", "a", "b");
+    is_refused(b, "b", "node a reads b, which only a later node makes");
+
+    b = onnx_build();
+    build_node(b, "Relu", "y", "y");
+    is_refused(b, "y", "node y reads y, which only a later node makes");
+
+    b = onnx_build();
+    build_node(b, "Relu", "x", "y");
+    build_node(b, "Sigmoid", "x", "y");
+    is_refused(b, "y", "two values are called y");
+
+    b = onnx_build();
+    build_node(b, "Relu", "nowhere", "y");
+    is_refused(b, "y", "node y reads nowhere, which nothing makes");
+
+    b = onnx_build();
+    build_node(b, "Relu", "x", "y");
+    is_refused(b, "z", "nothing makes its output");
+
+    b = onnx_build();
+    build_node(b, "Relu", "x", "y");
+    onnx_output(&b->graph, "x", &SHAPE(2));
+    is_refused(b, "y", "it has 2 outputs");
+
+    b = onnx_build();
+    onnx_input(&b->graph, "second", &SHAPE(2));
+    build_node(b, "Relu", "x", "y");
+    is_refused(b, "y", "it has several inputs");
+
+    b = onnx_build();
+    b->opset.version = 22;
+    build_node(b, "Relu", "x", "y");
+    is_refused(b, "y", "opset 22");
+
+    b = onnx_build();
+    is_refused(b, "x", "a net needs an input and a layer");
+
+    b = onnx_build();
+    ProtobufCBinaryData graph = {3, (uint8_t *)"abc"};
+    Onnx__NodeProto *node = build_node(b, "Relu", "x", "y");
+    set_int(b, node, "body", 1);
+    node->attribute[0]->has_g = true;
+    node->attribute[0]->g = graph;
+    is_refused(b, "y", "node y (Relu): it has a sub-graph");
+}
+
+static void sizes_out_of_range_are_refused(void **state) {
+    (void)state;
+    static const struct {
+        const char *attribute;
+        int64_t value;
+    } wrong[] = {{"strides", 0},    {"strides", -1},     {"strides", INT64_MAX},
+                 {"dilations", 0},  {"dilations", 128},  {"pads", -1},
+                 {"pads", 1 << 20}, {"kernel_shape", 0}, {"kernel_shape", 2}};
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+        Build *b = onnx_build();
+        weights_of(b);
+        Onnx__NodeProto *conv = b->graph.proto->node[0];
+        int64_t v = wrong[i].value;
+        set_ints(b, conv, wrong[i].attribute, strcmp(wrong[i].attribute, "pads") ? 2 : 4,
+                 (int64_t[]){v, v, v, v});
+        is_refused(b, "y", "1 node cannot be read");
+    }
+    for (int64_t groups = -1; groups < 6;
+         groups++) { /* 3 outputs of 2 channels: only 1 divides both */
+        Build *b = onnx_build();
+        weights_of(b);
+        set_int(b, b->graph.proto->node[0], "group", groups);
+        if (groups != 1)
+            is_refused(b, "y", "1 node cannot be read");
+        else
+            gives_net(b, "y", "x = input shape=2x4x4\ny = conv2d x out=3 kernel=1 bias=false\n");
+    }
+}
+
+static void add_grid(Build *b, const char *scale_name, float scale, const char *zero_name,
+                     int zero) {
+    add_float(b, scale_name, scale);
+    add_byte(b, zero_name, TENSOR(UINT8), zero);
+}
+
+static void quantization_that_is_none_is_refused(void **state) {
+    (void)state;
+    static const float scales[] = {0, -1, 1e-40f, INFINITY, NAN};
+    for (size_t i = 0; i < sizeof scales / sizeof *scales; i++) {
+        Build *b = onnx_build();
+        add_grid(b, "s", scales[i], "z", 1);
+        build_node(b, "QuantizeLinear", "x s z", "q");
+        build_node(b, "DequantizeLinear", "q s z", "y");
+        is_refused(b, "y", "q (QuantizeLinear): scale");
+    }
+    Build *b = onnx_build();
+    add_grid(b, "s", 0.5f, "z", 1);
+    add_grid(b, "t", 0.25f, "u", 1);
+    build_node(b, "QuantizeLinear", "x s z", "q");
+    build_node(b, "DequantizeLinear", "q t u", "d");
+    build_node(b, "Relu", "d", "y");
+    is_refused(b, "y", "its scale or zero point is not that of the QuantizeLinear");
+
+    b = onnx_build();
+    add_grid(b, "s", 0.5f, "z", 1);
+    build_node(b, "QuantizeLinear", "x s z", "q");
+    build_node(b, "Relu", "q", "y");
+    is_refused(b, "y", "its input 0 is in codes");
+
+    b = onnx_build(); /* a pool passes codes on: it cannot change their grid */
+    add_grid(b, "s", 0.5f, "z", 1);
+    add_grid(b, "t", 0.25f, "u", 1);
+    build_node(b, "QuantizeLinear", "x s z", "q");
+    build_node(b, "DequantizeLinear", "q s z", "d");
+    Onnx__NodeProto *pool = build_node(b, "MaxPool", "d", "p");
+    INTS(b, pool, "kernel_shape", 2, 2);
+    build_node(b, "QuantizeLinear", "p t u", "pq");
+    build_node(b, "DequantizeLinear", "pq t u", "y");
+    is_refused(b, "y", "x: its value is rounded to two grids, there and at p");
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(damaged_float_files_are_survived),
+        cmocka_unit_test(damaged_quantized_files_are_survived),
+        cmocka_unit_test(damaged_sequences_are_survived),
+        cmocka_unit_test(nesting_is_harmless),
+        cmocka_unit_test(many_small_messages_take_little_memory),
+        cmocka_unit_test(what_a_tensor_claims_is_proved),
+        cmocka_unit_test(graphs_that_are_none_are_refused),
+        cmocka_unit_test(sizes_out_of_range_are_refused),
+        cmocka_unit_test(quantization_that_is_none_is_refused),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
