@@ -9,21 +9,24 @@
 BUILD  ?= build
 CC     := gcc
 DIRS   := autograd autograd/ops autograd/cells autograd/kernels nn nn/layers optim datasets \
-          quant quant/methods quant/rules quant/int8 quant/kernels quant/export quant/export/c
+          quant quant/methods quant/rules quant/int8 quant/kernels quant/export quant/export/c \
+          quant/onnx
 
 CFLAGS   ?= -O3 -g
-CPPFLAGS += -I. -I/usr/include/stb -D_GNU_SOURCE -MMD -MP
+CPPFLAGS += -I. -I$(BUILD) -I/usr/include/stb -D_GNU_SOURCE -MMD -MP
 STRICT   := -std=c11 -Wall -Wextra -Wshadow -Wmissing-prototypes -Wstrict-prototypes -Wvla \
             -Wpointer-arith -Wwrite-strings -Werror -pthread $(EXACT)
 # No result may depend on the compiler's liberties: no contraction, no fast-math. The last two change no value either
 # (nobody reads the floating-point status flags or errno); they let comparisons and roundings become vectors.
 EXACT    := -ffp-contract=off -fno-trapping-math -fno-math-errno
-LDLIBS   := -lopenblas -ljansson -lz -lm -pthread
+LDLIBS   := -lopenblas -ljansson -lprotobuf-c -lz -lm -pthread
 
 LIB_SRC   := $(wildcard $(addsuffix /*.c,$(DIRS)))
 TRAIN_SRC := $(wildcard train/*.c)
 TEST_SRC  := $(wildcard tests/test_*.c)
-LIB_OBJ   := $(LIB_SRC:%.c=$(BUILD)/%.o)
+# messages of the ONNX format: C made from quant/onnx/onnx.proto, included as "quant/onnx/onnx.pb-c.h"
+PROTO     := $(BUILD)/quant/onnx/onnx.pb-c
+LIB_OBJ   := $(LIB_SRC:%.c=$(BUILD)/%.o) $(PROTO).o
 TRAIN_OBJ := $(TRAIN_SRC:%.c=$(BUILD)/%.o)
 # what the tests link besides the library: the program without its main, and their own helpers
 TEST_OBJ  := $(filter-out $(BUILD)/train/main.o,$(TRAIN_OBJ)) \
@@ -52,10 +55,20 @@ $(BUILD)/libstair.a: $(LIB_OBJ)
 	@rm -f $@
 	@ar rcs $@ $^
 
-$(BUILD)/%.o: %.c Makefile
+$(BUILD)/%.o: %.c Makefile | $(PROTO).h
 	@mkdir -p $(@D)
 	@echo '  cc   $<'
 	@$(CC) $(CPPFLAGS) $(STRICT) $(CFLAGS) $(EXTRA) -c $< -o $@
+
+$(PROTO).c $(PROTO).h &: quant/onnx/onnx.proto
+	@mkdir -p $(@D)
+	@echo '  protoc-c $<'
+	@protoc-c --c_out=$(BUILD) $<
+
+# its warnings are nobody's to mend
+$(PROTO).o: $(PROTO).c Makefile
+	@echo '  cc   $<'
+	@$(CC) $(CPPFLAGS) -std=c11 -w $(CFLAGS) -c $< -o $@
 
 # The pieces of exported C are files of their own; the program carries them as strings.
 RUNTIME := $(sort $(wildcard quant/export/c/runtime/*.c))
@@ -64,7 +77,6 @@ $(BUILD)/quant/export/c/runtime.inc: $(RUNTIME) Makefile
 	@for f in $(RUNTIME); do echo "PIECE($$(basename $$f .c),"; \
 	  sed 's/[\"]/\\&/g; s/.*/"&\\n"/' $$f; echo ')'; done > $@
 $(BUILD)/quant/export/c/writer.o: $(BUILD)/quant/export/c/runtime.inc
-$(BUILD)/quant/export/c/writer.o: EXTRA := -I$(BUILD)
 
 # one file per instruction set, chosen at run time: only these may use its instructions
 $(BUILD)/%_avx2.o: EXTRA := -mavx2

@@ -40,6 +40,13 @@ typedef struct Model {
     Arena *kept;          /* the file's memory */
 } Model;
 
+/* The metadata that says how pixels become the net's input, and its JSON: {"mean":[...],
+ * "std":[...]}. Formats for others carry it under the same key. The text is owned by the arena;
+ * `path` stands in messages. */
+#define MODEL_INPUT "stair.input"
+char *model_input_text(const Model *model, Arena *arena);
+bool model_input_parse(Model *model, const char *text, const char *path, Error *error);
+
 /* A model in stage float around a graph, which it owns from now on; mean 0 and std 1. The caller
  * owns it: model_free. NULL and ERROR_INPUT, the graph freed, if its input has more channels than
  * pixels may have. */

@@ -31,13 +31,13 @@ static char *json_text(json_t *json, Arena *arena) {
     return text;
 }
 
-static json_t *input_to_json(const Model *model) {
+char *model_input_text(const Model *model, Arena *arena) {
     json_t *mean = json_array(), *std = json_array();
     for (int c = 0; c < model->pixels.channels; c++) {
         json_array_append_new(mean, json_real((double)model->pixels.mean[c]));
         json_array_append_new(std, json_real((double)model->pixels.std[c]));
     }
-    return json_pack("{s:o, s:o}", "mean", mean, "std", std);
+    return json_text(json_pack("{s:o, s:o}", "mean", mean, "std", std), arena);
 }
 
 /* {"conv1.weight": {"bits": 4, "shape": [40, 1, 3, 3]}}: what the packed arrays hold; NULL: none
@@ -76,7 +76,7 @@ bool model_save(const Model *model, const char *path, int count, const ModelArra
         {"stair.stage", stage_name(model->stage)},
         {"stair.name", model->graph->name},
         {"stair.net", graph_text(model->graph, arena)},
-        {"stair.input", json_text(input_to_json(model), arena)},
+        {MODEL_INPUT, model_input_text(model, arena)},
     };
     int metas = 6;
     if (model->quant)
@@ -249,9 +249,8 @@ static bool pixels_finite(const Normalization *pixels, int c) {
            isfinite(normalize_byte(255, pixels->mean[c], pixels->std[c]));
 }
 
-static bool read_input(Model *model, const SafeFile *file, const char *path, Error *error) {
-    const char *text = metadata(file, "stair.input", path, error);
-    json_t *json = text ? parse_json(text, "stair.input", path, error) : NULL;
+bool model_input_parse(Model *model, const char *text, const char *path, Error *error) {
+    json_t *json = parse_json(text, MODEL_INPUT, path, error);
     if (!json) return false;
     const json_t *mean = json_object_get(json, "mean"), *std = json_object_get(json, "std");
     bool ok = json_array_size(mean) == (size_t)model->pixels.channels &&
@@ -262,7 +261,7 @@ static bool read_input(Model *model, const SafeFile *file, const char *path, Err
              model->pixels.std[c] > 0 && pixels_finite(&model->pixels, c);
     json_decref(json);
     return ok || error_set(error, ERROR_INPUT,
-                           "%s: stair.input: expected mean and std > 0 of %d channels", path,
+                           "%s: " MODEL_INPUT ": expected mean and std > 0 of %d channels", path,
                            model->pixels.channels);
 }
 
@@ -325,7 +324,8 @@ static bool complete(Model *model, Error *error) {
 
 static bool read_model(Model *model, const SafeFile *file, Stage stage, const char *path,
                        Error *error) {
-    if (!read_input(model, file, path, error)) return false;
+    const char *input = metadata(file, MODEL_INPUT, path, error);
+    if (!input || !model_input_parse(model, input, path, error)) return false;
     if (!read_quantization(model, file, stage, path, error)) return false;
     const char *training = safetensors_meta(file, "stair.training");
     if (training && !(model->training = parse_json(training, "stair.training", path, error)))

@@ -2,7 +2,8 @@
 # Installs the Debian packages that are missing, those named as arguments too; touches no package
 # manager when none is.
 set -eu
-packages='gcc g++ make libc6-dev libopenblas-dev zlib1g-dev libstb-dev libjansson-dev libcmocka-dev dataset-fashion-mnist'
+packages='gcc g++ make libc6-dev libopenblas-dev zlib1g-dev libstb-dev libjansson-dev libcmocka-dev
+          libprotobuf-c-dev protobuf-c-compiler dataset-fashion-mnist'
 packages="$packages $*"
 missing=''
 for p in $packages; do

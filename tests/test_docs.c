@@ -14,8 +14,8 @@
 #include "nn/graph.h"
 #include "tests/program.h"
 
-static const char *const pages[] = {"README.md", "docs/contract.md", "docs/decisions.md",
-                                    "docs/c_export.md"};
+static const char *const pages[] = {"README.md", "docs/contract.md", "docs/onnx.md",
+                                    "docs/decisions.md", "docs/c_export.md"};
 enum { PAGES = sizeof pages / sizeof *pages, C_EXPORT = PAGES - 1 };
 static char *page[PAGES]; /* their texts, read before the tests move to a folder of their own */
 

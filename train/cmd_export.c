@@ -18,7 +18,7 @@ static int command_export(const Settings *settings, Error *error) {
     const Export *format = export_find(settings->arguments[0], error);
     if (!format || !options_fit(format, settings, error)) return error->code;
     Model *model = model_load(path, error);
-    ExportOptions options = {.input = path, .prefix = settings->prefix};
+    ExportOptions options = {.input = path, .version = STAIR_VERSION, .prefix = settings->prefix};
     ExportReport report = {""};
     if (model && model_expect(model, path, format->stages, format->hint, error) &&
         format->write(model, settings->output, &options, &report, error) && !settings->quiet)

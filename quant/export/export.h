@@ -8,8 +8,9 @@
 
 /* What the command line says about the result; each format reads what its row names. */
 typedef struct ExportOptions {
-    const char *input;  /* the model's file, which no output replaces; NULL: none */
-    const char *prefix; /* of every C identifier */
+    const char *input;   /* the model's file, which no output replaces; NULL: none */
+    const char *version; /* stair's, for files that tell who wrote them */
+    const char *prefix;  /* of every C identifier */
 } ExportOptions;
 
 /* What people are told about the result: lines, each with its newline. */
