@@ -290,3 +290,22 @@ void must_verify(const char *file) {
     must("verify %s --data data --limit 3", file);
     assert_non_null(strstr(printed.out, "predictions that differ: 0 of 3"));
 }
+
+double accuracy_of(const char *file) {
+    must("eval %s --data data --json", file);
+    json_t *json = printed_json();
+    double value = member_number(json, "accuracy");
+    json_decref(json);
+    return value;
+}
+
+int program_stages(void **state) {
+    if (program_setup(state) != 0) return -1;
+    write_nets();
+    write_idx("data", 64, 32);
+    mkdir("folder", 0777);
+    return shell("set -e; for c in 'train --model tiny.net --data data --epochs 1 -o float.st' "
+                 "'calibrate float.st --data data -o calibrated.st' "
+                 "'finetune calibrated.st --data data --epochs 1 -o qat.st' "
+                 "'freeze qat.st -o frozen.st'; do \"$STAIR\" $c; done");
+}

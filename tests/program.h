@@ -11,6 +11,9 @@
  */
 int program_setup(void **state);
 int program_teardown(void **state);
+/* The same setup, with the nets and data below, a folder `folder`, and a file of each stage that
+ * tiny.net makes of them: float.st, calibrated.st, qat.st and frozen.st. */
+int program_stages(void **state);
 
 /* What the last command line printed; valid until the next one. */
 typedef struct Printed {
@@ -45,6 +48,8 @@ double member_number(const json_t *object, const char *key);
 const char *member_text(const json_t *object, const char *key);
 /* `stair verify FILE --data data` finds no code that differs, and says so in every number. */
 void must_verify(const char *file);
+/* What `stair eval FILE --data data` says. */
+double accuracy_of(const char *file);
 
 /* Whole files: a text owned by the caller (NULL if there is none), and comparisons. */
 char *file_bytes(const char *path, size_t *size);

@@ -88,6 +88,12 @@ void scratch_write(const char *name, const Bytes *bytes) {
     assert_int_equal(fclose(f), 0);
 }
 
+void scratch_text(const char *name, const char *text) {
+    Bytes bytes = {0};
+    bytes_text(&bytes, text);
+    scratch_write(name, &bytes);
+}
+
 void scratch_delete(const char *name) {
     assert_int_equal(remove(scratch_path(name)), 0);
 }

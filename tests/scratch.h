@@ -27,8 +27,9 @@ void bytes_u32(Bytes *bytes, uint32_t value); /* big-endian */
 Bytes bytes_gzip(const Bytes *bytes);
 Bytes bytes_zlib(const Bytes *bytes);
 
-/* Writes the bytes to scratch_path(name), making the folders in between. */
+/* Writes the bytes, or the text, to scratch_path(name), making the folders in between. */
 void scratch_write(const char *name, const Bytes *bytes);
+void scratch_text(const char *name, const char *text);
 void scratch_delete(const char *name);
 
 /* The error has this code, and its message this fragment. */

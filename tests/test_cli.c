@@ -10,24 +10,11 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "quant/model.h"
 #include "tests/program.h"
 #include "tests/scratch.h"
-
-/* One file of each stage, and the data they were made with. */
-static int setup(void **state) {
-    if (program_setup(state) != 0) return -1;
-    write_nets();
-    write_idx("data", 64, 32);
-    mkdir("folder", 0777);
-    return shell("set -e; for c in 'train --model tiny.net --data data --epochs 1 -o float.st' "
-                 "'calibrate float.st --data data -o calibrated.st' "
-                 "'finetune calibrated.st --data data --epochs 1 -o qat.st' "
-                 "'freeze qat.st -o frozen.st'; do \"$STAIR\" $c; done");
-}
 
 /* ---- words ---- */
 
@@ -290,5 +277,5 @@ int main(void) {
         cmocka_unit_test(exports),
         cmocka_unit_test(a_killed_run_leaves_a_whole_file),
     };
-    return cmocka_run_group_tests(tests, setup, program_teardown);
+    return cmocka_run_group_tests(tests, program_stages, program_teardown);
 }

@@ -13,8 +13,8 @@
 
 #include "nn/layers/conv.h"
 #include "nn/layers/conv_transpose.h"
-#include "quant/compare.h"
 #include "quant/rules/integers.h"
+#include "tests/quantized.h"
 #include "tests/reference.h"
 
 enum { TRIALS = 400, IMAGES = 3, TEXT = 1024 };
@@ -152,7 +152,6 @@ static Net freeze_net(Graph *graph, const QuantConfig *config, Rng *rng) {
               quant_freeze(net.quant, &error);
     net.program = ok ? program_build(net.quant, &pixels, &error) : NULL;
     if (!net.program) fail_msg("%s", error.message);
-    quant_exact(net.quant);
     return net;
 }
 
@@ -257,19 +256,10 @@ static void test_random_nets(void **state) {
         fill_parameters(graph, &rng);
         QuantConfig config = random_config(&rng);
         Net net = freeze_net(graph, &config, &rng);
-        void *scratch = arena_alloc(graph->arena, program_scratch(net.program, IMAGES));
-
-        Comparison *comparison = arena_alloc(graph->arena, sizeof *comparison);
-        Error error = {0};
-        compare_start(comparison, net.quant, net.program);
-        assert_true(
-            compare_images(comparison, net.tape, IMAGES, net.x, net.pixels, scratch, &error));
-        ValueComparison total = compare_total(comparison);
         Arena *arena = graph->arena;
-        if (total.mismatched)
-            fail_msg("%lld of %lld codes differ in\n%s", (long long)total.mismatched,
-                     (long long)total.codes, graph_text(graph, arena));
-        assert_int_equal(comparison->argmax_differs, 0);
+        void *scratch = arena_alloc(arena, program_scratch(net.program, IMAGES));
+        assert_engines_agree(graph_text(graph, arena), net.quant, net.program, IMAGES, net.x,
+                             net.pixels);
 
         Walk walk = {.net = &net};
         size_t outputs = shape_count(&graph_output(graph)->shape);

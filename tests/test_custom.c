@@ -33,21 +33,13 @@ static int setup(void **state) {
     return 0;
 }
 
-static double accuracy(const char *file) {
-    must("eval %s --data data --json", file);
-    json_t *json = printed_json();
-    double value = member_number(json, "accuracy");
-    json_decref(json);
-    return value;
-}
-
 /* --- tests --- */
 
 /* From random weights to integers, at 8 bits and at 4, code for code. */
 static void own_layers_go_the_whole_way(void **state) {
     (void)state;
     must("train --model own.net --data data --epochs 4 --lr 0.05 -o f.st -q");
-    assert_true(accuracy("f.st") > 0.9);
+    assert_true(accuracy_of("f.st") > 0.9);
     static const char *const ways[] = {"", "--bits 4 --weight-bits 4", "--per-tensor --method mse",
                                        "--config affine.json"};
     file_text("affine.json", "{\"preset\": \"seed-per-tensor-affine\"}");
@@ -58,7 +50,7 @@ static void own_layers_go_the_whole_way(void **state) {
         must_verify("q.st");
         must("freeze q.st -o i.st -q");
         must_verify("i.st");
-        assert_true(accuracy("i.st") > 0.9);
+        assert_true(accuracy_of("i.st") > 0.9);
     }
 }
 

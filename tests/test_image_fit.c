@@ -7,12 +7,7 @@
 
 #include "datasets/dataset.h"
 #include "datasets/image.h"
-#include "tests/scratch.h"
-
-#define PIXELS(...)                                                                                \
-    (uint8_t[]) {                                                                                  \
-        __VA_ARGS__                                                                                \
-    }
+#include "tests/image_bytes.h"
 
 /* Fits the image to channels x height x width and compares the pixels and what is told. */
 static void expect_fit(Image image, int channels, int height, int width, bool dark_background,

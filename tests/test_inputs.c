@@ -17,18 +17,6 @@
 #include "tests/program.h"
 #include "tests/scratch.h"
 
-/* One file of each stage, and the data they were made with. */
-static int setup(void **state) {
-    if (program_setup(state) != 0) return -1;
-    write_nets();
-    write_idx("data", 64, 32);
-    mkdir("folder", 0777);
-    return shell("set -e; for c in 'train --model tiny.net --data data --epochs 1 -o float.st' "
-                 "'calibrate float.st --data data -o calibrated.st' "
-                 "'finetune calibrated.st --data data --epochs 1 -o qat.st' "
-                 "'freeze qat.st -o frozen.st'; do \"$STAIR\" $c; done");
-}
-
 /* ---- files that come in ---- */
 
 static void refuses_what_is_no_model(void **state) {
@@ -274,5 +262,5 @@ int main(void) {
         cmocka_unit_test(refuses_broken_nets),
         cmocka_unit_test(takes_any_name),
     };
-    return cmocka_run_group_tests(tests, setup, program_teardown);
+    return cmocka_run_group_tests(tests, program_stages, program_teardown);
 }

@@ -1,6 +1,6 @@
-/* What single layers become in integers: clamps, gates, concatenations, lone batchnorms, softmax,
- * reshapes and adaptive pools, each against its formula. That the engines agree on nets made of
- * them is the business of test_engines. */
+/* What single layers become in integers: clamps, gates, concatenations, reshapes and adaptive
+ * pools, each against its formula. That the engines agree on nets made of them is the business of
+ * test_engines. */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -13,58 +13,10 @@
 #include <cmocka.h>
 
 #include "quant/model.h"
-#include "quant/rules/integers.h"
 #include "tests/quantized.h"
 #include "tests/random_net.h"
 #include "tests/scratch.h"
 #include "tests/small_model.h"
-
-static void freeze(QuantNet *net) {
-    Error error = {0};
-    if (!quant_freeze(net, &error)) fail_msg("%s", error.message);
-}
-
-/* The range of one value. */
-static void set_range(const QuantNet *net, const char *name, float lo, float hi) {
-    Quantizer *quantizer = quantized_node(net, name)->out;
-    quantizer->method = method_find("minmax");
-    quantizer->seen.min = lo;
-    quantizer->seen.max = hi;
-    quantizer->seen.batches = 1;
-    quantizer_update(quantizer);
-}
-
-/* The output codes, as bytes and in the graph's order, of pixels that are the input's codes: mean
- * 0, std 1 and the input's range 0 .. 1 make pixel p the code p. */
-typedef struct Output {
-    uint8_t *code;
-    size_t wanted;
-} Output;
-
-static void keep_output(void *context, const Value *value, int samples, const uint8_t *bytes) {
-    const Output *output = context;
-    assert_int_equal(samples, 1);
-    if (value->bytes != output->wanted) return; /* a value before the last */
-    size_t channels = (size_t)value->channels, positions = (size_t)value->positions;
-    for (size_t i = 0; i < value->bytes; i++)
-        output->code[i % channels * positions + i / channels] = bytes[i];
-}
-
-static void run_codes(QuantNet *net, const uint8_t *pixels, uint8_t *code) {
-    Error error = {0};
-    Normalization identity = {.channels = net->graph->node[0].shape.dim[0]};
-    for (int c = 0; c < identity.channels; c++) identity.std[c] = 1;
-    freeze(net);
-    Program *program = program_build(net, &identity, &error);
-    if (!program) fail_msg("%s", error.message);
-    size_t wanted = shape_count(&graph_output(net->graph)->shape);
-    float *outputs = calloc(wanted, sizeof *outputs);
-    void *scratch = aligned_alloc(64, program_scratch(program, 1) / 64 * 64 + 64);
-    program_run(program, 1, pixels, outputs, scratch, keep_output, &(Output){code, wanted});
-    free(scratch);
-    free(outputs);
-    program_free(program);
-}
 
 /* --- clamps --- */
 
@@ -79,7 +31,7 @@ static void relu6_clamps_at_the_code_of_6(void **state) {
                 config.activation.symmetric = kind & 2;
                 QuantNet *net = quantized_with(
                     quantized_graph("x = input shape=3\na = linear x out=2\nr = relu6 a"), &config);
-                set_range(net, "a", -0.3f * most, most);
+                quantized_range(net, "a", -0.3f * most, most);
                 const QNode *q = quantized_node(net, "a");
                 const QParams *grid = &q->out->q;
                 Bounds bounds = rule_bounds(q);
@@ -110,9 +62,9 @@ static void mul_rounds_the_product_once(void **state) {
     QuantNet *net = quantized_net("x = input shape=1x16x16\nm = mul x x\nr = relu6 m");
     uint8_t pixels[256], code[256];
     for (int i = 0; i < 256; i++) pixels[i] = (uint8_t)i;
-    set_range(net, "x", 0, 1);
-    set_range(net, "m", 0, 1);
-    run_codes(net, pixels, code);
+    quantized_range(net, "x", 0, 1);
+    quantized_range(net, "m", 0, 1);
+    quantized_codes(net, pixels, code);
     double m = (double)quantized_node(net, "x")->out->q.scale[0];
     for (int i = 0; i < 256;
          i++) /* S S / S = S; no product of bytes is half way between two codes */
@@ -130,9 +82,9 @@ static void concat_brings_branches_to_one_grid(void **state) {
     for (int t = 0; t < 3; t++) {
         QuantNet *net =
             quantized_net("x = input shape=1x16x16\nm = maxpool x kernel=1\nc = concat x m");
-        set_range(net, "x", 0, 1);
-        set_range(net, "c", 0, tops[t]);
-        run_codes(net, pixels, code);
+        quantized_range(net, "x", 0, 1);
+        quantized_range(net, "c", 0, tops[t]);
+        quantized_codes(net, pixels, code);
         for (int i = 0; i < 512; i++) {
             int p = i % 256;
             assert_int_equal(code[i], (int)fmin(255, floor(p / (double)tops[t] + 0.5)));
@@ -164,146 +116,6 @@ static void shapes_that_do_not_fit_are_refused(void **state) {
     }
 }
 
-/* --- a lone batchnorm --- */
-
-#define LONE "x = input shape=4x5x5\nb = batchnorm x"
-
-static QuantNet *lone_batchnorm(const QuantConfig *config) {
-    static const float gammas[] = {2, -0.7f, 0, 1e-3f}, betas[] = {0.5f, -1, 0.25f, 0};
-    Graph *graph = quantized_graph(LONE);
-    const Node *node = graph_output(graph);
-    memcpy(node_tensor(node, "weight")->data, gammas, sizeof gammas);
-    memcpy(node_tensor(node, "bias")->data, betas, sizeof betas);
-    for (int c = 0; c < 4; c++) {
-        node_tensor(node, "running_mean")->data[c] = 0.3f * (float)c;
-        node_tensor(node, "running_var")->data[c] = c == 3 ? 0 : 0.5f + (float)c;
-    }
-    return quantized_with(graph, config);
-}
-
-/* Of a channel's grid its one weight is the end, whatever the bits; a dead channel is its bias. */
-static void a_batchnorm_has_one_weight_a_channel(void **state) {
-    (void)state;
-    for (int bits = 2; bits <= 8; bits++) {
-        QuantConfig config = quant_config_default();
-        config.weight.bits = bits;
-        QuantNet *net = lone_batchnorm(&config);
-        quantized_calibrate(net);
-        freeze(net);
-        const WeightedIntegers *w = quantized_node(net, "b")->integers;
-        int end = (1 << (bits - 1)) - 1;
-        assert_true(w->outputs == 4 && w->depth == 1);
-        assert_true(w->weight[0] == end && w->weight[1] == -end && w->weight[2] == 0 &&
-                    w->weight[3] == end);
-        for (int c = 0; c < 4; c++) assert_true(isfinite(w->grid.scale[c]) && w->grid.scale[c] > 0);
-        quantized_free(net);
-    }
-}
-
-/* Before any rounding, simulation is the float layer in evaluation; with it, the codes are those of
- * the float result up to one: half for their own rounding, the rest for the bias's. */
-static void a_batchnorm_alone_is_the_float_one(void **state) {
-    (void)state;
-    QuantConfig config = quant_config_default();
-    QuantNet *net = lone_batchnorm(&config);
-    const Node *node = graph_output(net->graph);
-    Tape *tape = tape_new(false);
-    uint8_t pixels[100], code[100];
-    Tensor *x = tape_tensor(tape, SHAPE(1, 4, 5, 5)), *value[GRAPH_MAX_NODES];
-    for (int i = 0; i < 100; i++) {
-        pixels[i] = (uint8_t)(i * 37);
-        x->data[i] = (float)pixels[i] / 255;
-    }
-    Run run = {.tape = tape};
-    const Tensor *want = node->layer->forward(&run, node, &x);
-    graph_forward(net->graph, &run, x, value);
-    float lo = 0, hi = 0;
-    for (int i = 0; i < 100; i++) {
-        float y = want->data[i];
-        /* folded, y = s x + (beta - s mean) is rounded at other places: 2^-24 of terms up to 10 */
-        assert_true(fabsf(value[1]->data[i] - y) <= 2e-6f * fmaxf(1, fabsf(y)));
-        lo = fminf(lo, y), hi = fmaxf(hi, y);
-    }
-    set_range(net, "x", 0, 1);
-    set_range(net, "b", lo, hi);
-    run_codes(net, pixels, code);
-    for (int i = 0; i < 100; i++)
-        assert_in_range(code[i] - quantize(&quantized_node(net, "b")->out->q, 0, want->data[i]) + 1,
-                        0, 2);
-    tape_free(tape);
-    quantized_free(net);
-}
-
-/* --- softmax --- */
-
-/* By hand: S = ln 2 makes powers of two; 1, 1/2, 1/4, 1/4 of a sum of 2. */
-static void softmax_shares_by_hand(void **state) {
-    (void)state;
-    QuantNet *net = quantized_net("x = input shape=4x1x1\ns = softmax x");
-    set_range(net, "x", 0, 255 * (float)M_LN2);
-    const Quantizer *out = quantized_node(net, "s")->out;
-    assert_true(out->q.scale[0] == 1.0f / 256 && out->q.zero_point[0] == 0 && out->ready);
-    freeze(net);
-    const SoftmaxIntegers *s = quantized_node(net, "s")->integers;
-    assert_true(s->bits == 8 && s->power[0] == 1 << 23 && s->power[1] == 1 << 22);
-    assert_true(abs(s->power[8] - (1 << 15)) <= 1); /* S is ln 2 but for float's rounding */
-    assert_int_equal(s->power[40], 0);
-    int64_t whole = INT64_C(2) << 23;
-    assert_int_equal(softmax_share(1 << 23, whole, 8), 128);
-    assert_int_equal(softmax_share(1 << 21, whole, 8), 32);
-    assert_int_equal(softmax_share(1, 3, 8), 85);  /* 85.33 */
-    assert_int_equal(softmax_share(2, 3, 8), 171); /* 170.67 */
-    assert_int_equal(softmax_share(1, 512, 8), 1); /* 0.5: half up */
-    assert_int_equal(softmax_share(5, 5, 8), 256); /* which the grid's end clamps */
-    assert_int_equal(softmax_share(0, 5, 8), 0);
-    quantized_free(net);
-}
-
-/* The codes of the program are within one of the float softmax: half a code is rounding, powers are
- * known to 2^-24. */
-static void softmax_is_near_the_float_one(void **state) {
-    (void)state;
-    QuantNet *net =
-        quantized_net("x = input shape=1x10x9\nr = reshape x shape=10x3x3\ns = softmax r");
-    Rng rng = rng_stream(5, RNG_TEST, 0);
-    uint8_t pixels[90], code[90];
-    for (int i = 0; i < 90; i++) pixels[i] = (uint8_t)rng_below(&rng, 256);
-    set_range(net, "x", 0, 1);
-    run_codes(net, pixels, code);
-    for (int p = 0; p < 9; p++) {
-        double sum = 0;
-        for (int c = 0; c < 10; c++) sum += exp(pixels[9 * c + p] / 255.0);
-        for (int c = 0; c < 10; c++) {
-            double share = 256 * exp(pixels[9 * c + p] / 255.0) / sum;
-            assert_true(fabs(code[9 * c + p] - share) < 0.501);
-        }
-    }
-    quantized_free(net);
-}
-
-static void a_softmax_keeps_its_grid(void **state) {
-    (void)state;
-    for (int bits = 2; bits <= 8; bits++) {
-        QuantConfig config = quant_config_default();
-        config.edge_bits = bits;
-        config.activation.is_signed = bits & 1;
-        QuantNet *net =
-            quantized_with(quantized_graph("x = input shape=6\ns = softmax x"), &config);
-        Quantizer *out = quantized_node(net, "s")->out;
-        quantized_calibrate(net);
-        set_range(net, "s", -3, 17);
-        quant_track(net);
-        quantized_calibrate(net);
-        assert_true(out->q.scale[0] == ldexpf(1, -bits) && out->q.zero_point[0] == out->q.qmin);
-        freeze(net);
-        out->q.scale[0] *= 2; /* as a file could say */
-        Error error = {0};
-        assert_false(quant_freeze(net, &error));
-        assert_error(&error, ERROR_INPUT, "s: the grid of a softmax");
-        quantized_free(net);
-    }
-}
-
 /* --- the same values otherwise arranged --- */
 
 static void reshape_keeps_the_order_of_values(void **state) {
@@ -317,9 +129,9 @@ static void reshape_keeps_the_order_of_values(void **state) {
         snprintf(text, sizeof text, "x = input shape=3x2x4\nr = reshape x shape=%s\nb = tanh r",
                  shapes[k]);
         QuantNet *net = quantized_net(text);
-        set_range(net, "x", 0, 1);
-        set_range(net, "b", 0, 1);
-        run_codes(net, pixels, code);
+        quantized_range(net, "x", 0, 1);
+        quantized_range(net, "b", 0, 1);
+        quantized_codes(net, pixels, code);
         for (int i = 0; i < 24; i++) {
             float x = dequantize(&quantized_node(net, "x")->out->q, 0, pixels[i]);
             float y = tanh_pointwise.value(x, 0);
@@ -431,11 +243,6 @@ int main(void) {
         cmocka_unit_test(mul_rounds_the_product_once),
         cmocka_unit_test(concat_brings_branches_to_one_grid),
         cmocka_unit_test(shapes_that_do_not_fit_are_refused),
-        cmocka_unit_test(a_batchnorm_has_one_weight_a_channel),
-        cmocka_unit_test(a_batchnorm_alone_is_the_float_one),
-        cmocka_unit_test(softmax_shares_by_hand),
-        cmocka_unit_test(softmax_is_near_the_float_one),
-        cmocka_unit_test(a_softmax_keeps_its_grid),
         cmocka_unit_test(reshape_keeps_the_order_of_values),
         cmocka_unit_test(adaptive_pools_divide_evenly),
         cmocka_unit_test(files_keep_all_of_it),

@@ -14,6 +14,7 @@
 
 #include <zlib.h>
 
+#include "tests/image_bytes.h"
 #include "tests/program.h"
 #include "tests/scratch.h"
 
@@ -215,14 +216,6 @@ static void write_picture(const char *path, int label) {
     file_put(path, picture, (size_t)(header + IDX_SIDE * IDX_SIDE));
 }
 
-static void add_chunk(Bytes *png, const char *type, const void *data, size_t count) {
-    bytes_u32(png, (uint32_t)count);
-    size_t begin = png->count;
-    bytes_text(png, type);
-    bytes_add(png, data, count);
-    bytes_u32(png, (uint32_t)crc32(0, png->data + begin, (uInt)(png->count - begin)));
-}
-
 /* The PGM picture as an 8-bit grey PNG: each row behind a filter byte 0. */
 static void write_png(const char *path, const char *pgm) {
     size_t size;
@@ -232,15 +225,15 @@ static void write_png(const char *path, const char *pgm) {
     bytes_u32(&header, IDX_SIDE);
     bytes_u32(&header, IDX_SIDE);
     bytes_add(&header, "\x08\0\0\0\0", 5); /* depth, colour type, three zeros */
-    add_chunk(&png, "IHDR", header.data, header.count);
+    png_chunk(&png, "IHDR", header.data, header.count);
     const char *pixels = picture + size - IDX_SIDE * IDX_SIDE;
     for (int y = 0; y < IDX_SIDE; y++) {
         bytes_add(&rows, "", 1);
         bytes_add(&rows, pixels + y * IDX_SIDE, IDX_SIDE);
     }
     Bytes packed = bytes_zlib(&rows);
-    add_chunk(&png, "IDAT", packed.data, packed.count);
-    add_chunk(&png, "IEND", "", 0);
+    png_chunk(&png, "IDAT", packed.data, packed.count);
+    png_chunk(&png, "IEND", "", 0);
     file_put(path, png.data, png.count);
     free(picture);
 }

@@ -10,7 +10,6 @@
 
 #include <cmocka.h>
 
-#include "quant/compare.h"
 #include "tests/naive_integers.h"
 #include "tests/quantized.h"
 #include "tests/random_net.h"
@@ -84,7 +83,6 @@ static void engines_agree(const char *text) {
     normalized(&pixels, SAMPLES, count, image, x);
     calibrate_on(net, SAMPLES, x);
     if (!quant_freeze(net, &error)) fail_msg("%s\n%s", text, error.message);
-    quant_exact(net);
     Program *program = program_build(net, &pixels, &error);
     if (!program) fail_msg("%s\n%s", text, error.message);
 
@@ -97,12 +95,7 @@ static void engines_agree(const char *text) {
     void *scratch = aligned_alloc(64, program_scratch(program, SAMPLES) / 64 * 64 + 64);
     program_run(program, SAMPLES, image, y, scratch, tap, naive);
 
-    Tape *tape = tape_new(false);
-    Comparison *comparison = arena_alloc(arena, sizeof *comparison);
-    compare_start(comparison, net, program);
-    assert_true(compare_images(comparison, tape, SAMPLES, x, image, scratch, &error));
-    if (compare_total(comparison).mismatched) fail_msg("the engines differ\n%s", text);
-    tape_free(tape);
+    assert_engines_agree(text, net, program, SAMPLES, x, image);
     free(scratch);
     program_free(program);
     quantized_free(net);

@@ -77,10 +77,9 @@ static int setup(void **state) {
     if (scratch_make(state) != 0) return -1;
     write_split("train-images-idx3-ubyte", "train-labels-idx1-ubyte", TRAIN, 1);
     write_split("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte", TEST, 2);
-    Bytes net = {0};
-    bytes_text(&net, "x = input shape=1x6x6\nc1 = conv2d x out=6 kernel=3\nr1 = relu c1\n"
-                     "f = flatten r1\nh = linear f out=12\nr2 = relu h\nfc = linear r2 out=10\n");
-    scratch_write("tiny.net", &net);
+    scratch_text("tiny.net",
+                 "x = input shape=1x6x6\nc1 = conv2d x out=6 kernel=3\nr1 = relu c1\n"
+                 "f = flatten r1\nh = linear f out=12\nr2 = relu h\nfc = linear r2 out=10\n");
     return stair("train --model @tiny.net --data @ --epochs 12 --batch 16 --lr 0.05 -q -o @float")
                ? -1
                : 0;
@@ -195,10 +194,8 @@ static void test_bad_tables(void **state) {
     (void)state;
     static const char *const texts[] = {"", "{", "{}", "{\"cells\": 3}"};
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
-        Bytes bytes = {0};
         char kept[64];
-        bytes_text(&bytes, texts[i]);
-        scratch_write("bad.json", &bytes);
+        scratch_text("bad.json", texts[i]);
         int status = stair("sweep @float --data @ --bits 8 --finetune-epochs 0 -q -o @bad.json");
         assert_true(status == ERROR_INPUT || status == ERROR_USAGE);
         read_text("bad.json", kept, sizeof kept);
@@ -348,10 +345,9 @@ static void test_disable_quant(void **state) {
  * refused. */
 static void test_float_layer_all_the_way(void **state) {
     (void)state;
-    Bytes config = {0};
-    bytes_text(&config,
-               "{\"weight\": {\"bits\": 4, \"symmetric\": false}, \"overrides\": {\"fc\": null}}");
-    scratch_write("float.json", &config);
+    scratch_text(
+        "float.json",
+        "{\"weight\": {\"bits\": 4, \"symmetric\": false}, \"overrides\": {\"fc\": null}}");
     assert_int_equal(
         stair("calibrate @float --data @ --config @float.json --images 64 -q -o @part"), 0);
     assert_int_equal(stair("finetune @part --data @ --epochs 1 --batch 16 -q -o @part.qat"), 0);

@@ -37,14 +37,6 @@ static void methods_need_no_data_again(void **state) {
     }
 }
 
-static double accuracy(const char *file) {
-    must("eval %s --data data --json", file);
-    json_t *json = printed_json();
-    double value = member_number(json, "accuracy");
-    json_decref(json);
-    return value;
-}
-
 /* The table has each method's accuracy, which is that of the file it would make; nothing is written
  * for it. */
 static void compare_is_the_table_of_methods(void **state) {
@@ -55,7 +47,7 @@ static void compare_is_the_table_of_methods(void **state) {
     int rows = 0;
     for (; method_list[rows]; rows++) {
         must("calibrate c.st --method %s -o m.st -q", method_list[rows]->name);
-        assert_true(accuracy("m.st") == member_number(table, method_list[rows]->name));
+        assert_true(accuracy_of("m.st") == member_number(table, method_list[rows]->name));
     }
     assert_int_equal(json_object_size(table), rows);
     json_decref(table);

@@ -68,16 +68,12 @@ static void test_zoo_open(void **state) {
     assert_error(&error, ERROR_USAGE, "known are mlp lenet5");
     error = open_failure(scratch_path("none.net"));
     assert_error(&error, ERROR_IO, "none.net");
-    static Bytes text;
-    text.count = 0;
-    bytes_text(&text, "x = input shape=4\nr = relu x\n");
-    scratch_write("good.net", &text);
+    scratch_text("good.net", "x = input shape=4\nr = relu x\n");
     Graph *graph = zoo_open(scratch_path("good.net"), NULL);
     assert_non_null(graph);
     assert_memory_equal(graph->name, "good", 4);
     graph_free(graph);
-    bytes_text(&text, "q = rellu r\n");
-    scratch_write("bad.net", &text);
+    scratch_text("bad.net", "x = input shape=4\nr = relu x\nq = rellu r\n");
     error = open_failure(scratch_path("bad.net"));
     assert_error(&error, ERROR_INPUT, "/bad.net:3:5: unknown layer 'rellu', did you mean 'relu'?");
 
