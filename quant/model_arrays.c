@@ -5,6 +5,8 @@
 #include <float.h>
 #include <string.h>
 
+const char *const model_grids[2] = {[false] = "per-tensor", [true] = "per-channel"};
+
 static bool is_finite(const Slot *slot, size_t i) {
     return isfinite(((const float *)slot->data)[i]);
 }
@@ -119,4 +121,19 @@ Slots *model_arrays(const Model *model, Arena *arena) {
     for (int i = 0; model->quant && i < model->quant->quantizers; i++)
         add_quantizer(slots, model->quant->quantizer[i], !frozen);
     return slots;
+}
+
+json_t *slots_packed(const Slots *slots) {
+    json_t *packed = NULL;
+    for (int i = 0; i < slots->count; i++) {
+        const Slot *s = &slots->slot[i];
+        if (!s->bits) continue;
+        json_t *shape = json_array();
+        for (int d = 0; d < s->codes.rank; d++)
+            json_array_append_new(shape, json_integer(s->codes.dim[d]));
+        if (!packed) packed = json_object();
+        json_object_set_new(packed, s->name,
+                            json_pack("{s:i, s:o}", "bits", s->bits, "shape", shape));
+    }
+    return packed;
 }

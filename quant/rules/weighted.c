@@ -3,7 +3,6 @@
  *   training    y = relu(apply(x, FQ(s W), FQ(b')))      s, b' from the fold, differentiable
  *   evaluation  acc = apply(q_x - Z_x, q_w - Z_w) + q_b, exact, then one rounding by N6
  */
-#include <float.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -14,70 +13,6 @@
 #include "quant/pack.h"
 #include "quant/rules/integers.h"
 #include "quant/rules/weighted.h"
-
-static void channel_range(const Tensor *w, int channels, int c, float *lo, float *hi) {
-    size_t inner = w->count / (size_t)channels;
-    const float *row = w->data + (size_t)c * inner;
-    *lo = *hi = 0;
-    for (size_t i = 0; i < inner; i++) {
-        *lo = row[i] < *lo ? row[i] : *lo;
-        *hi = row[i] > *hi ? row[i] : *hi;
-    }
-}
-
-/* The same by the method that the configuration chose: a channel is a batch of its own, and nothing
- * is remembered (N9). `channels` observers share one histogram. */
-static void chosen_range(const QNode *q, const Tensor *w, int channels, int c, Histogram *histogram,
-                         float *lo, float *hi) {
-    size_t inner = w->count / (size_t)channels;
-    Observer seen = {.histogram = histogram};
-    *histogram = (Histogram){.width = HISTOGRAM_LEAST};
-    observer_update(&seen, w->data + (size_t)c * inner, inner);
-    RangeSpec spec = {q->weight, q->config->percentile};
-    spec.codes.is_signed = true;
-    q->weight.method->range(&seen, &spec, lo, hi);
-    *lo = fminf(*lo, 0);
-    *hi = fmaxf(*hi, 0);
-}
-
-/* The codes of the weights, which int8 holds: unsigned ones are those of the signed grid moved by
- * 2^(b-1), zero point and all, and stand for the same reals. */
-static QParams weight_codes(Arena *arena, const QNode *q, int outputs) {
-    QuantSpec spec = q->weight;
-    spec.is_signed = true;
-    return qparams_new(arena, &spec, spec.per_channel ? outputs : 1);
-}
-
-/* N3 and N9 for weights: the range of each channel, or what was learned; no scale so small that the
- * bias's code would not fit. A dead channel is its bias, and gets the scale that holds it best. */
-static QParams weight_grid(Arena *arena, const QNode *q, const Tensor *w, const Tensor *bias) {
-    int outputs = w->shape.dim[0];
-    QParams grid = weight_codes(arena, q, outputs);
-    int channels = grid.channels;
-    bool chosen = q->weight.method && q->weight.method->from_histogram;
-    Histogram *histogram = chosen ? histogram_new(arena) : NULL;
-    for (int c = 0; c < channels; c++) {
-        float lo, hi;
-        if (q->weight_scale) {
-            grid.scale[c] = q->weight_scale->data[c];
-            continue;
-        }
-        channel_range(w, channels, c, &lo, &hi);
-        if (!isfinite(lo) || !isfinite(hi)) continue; /* the NaN check of the step reports it */
-        if (chosen && lo < hi) chosen_range(q, w, channels, c, histogram, &lo, &hi);
-        spec_range(&q->weight, &lo, &hi);
-        qparams_set_range(&grid, c, q->weight.symmetric, lo, hi);
-        if (lo == hi) grid.scale[c] = 0; /* dead: 0 until a bias asks for more */
-    }
-    for (int o = 0; bias && q->in[0]->ready && o < outputs; o++) {
-        float least = bias_scale_floor(bias->data[o], q->in[0]->q.scale[0]);
-        float *scale = &grid.scale[channels == 1 ? 0 : o];
-        if (*scale < least) *scale = least;
-    }
-    for (int c = 0; c < channels; c++)
-        if (grid.scale[c] < FLT_MIN) grid.scale[c] = 1; /* nothing is left, or next to nothing */
-    return grid;
-}
 
 static Tensor *ones(Tape *tape, Shape shape) {
     Tensor *tensor = tape_tensor(tape, shape);
@@ -113,39 +48,6 @@ Tensor *weighted_apply(Tape *tape, const QNode *q, Tensor *x, const Folded *fold
         if (b) b = op_fakequant_bias(tape, b, q->in[0]->q.scale[0], grid);
     }
     return q->node->layer->apply(tape, q->node, x, op_layer_order(tape, w, q->node), b);
-}
-
-/* The largest scale with the least squared error of rounding and clamping w[count], among 64ths of
- * `top`, which clamps nothing. */
-static float best_scale(const float *w, size_t count, float top, float qmax) {
-    enum { TRIES = 64 };
-    double least = INFINITY;
-    float best = top;
-    for (int i = TRIES; i > 0; i--) {
-        float scale = top * (float)i / TRIES;
-        double sum = 0;
-        for (size_t k = 0; k < count; k++) {
-            float error = scale * clamp_float(code_unclamped(w[k], scale, 0), -qmax, qmax) - w[k];
-            sum += (double)error * (double)error;
-        }
-        if (sum < least) {
-            least = sum;
-            best = scale;
-        }
-    }
-    return best;
-}
-
-void weighted_start_scale(const QNode *q, float *scale) {
-    Arena *arena = arena_new();
-    Tape tape = {.arena = arena};
-    Folded folded = weighted_fold(&tape, q, q->batchnorm);
-    const QParams *grid = &folded.grid;
-    size_t count = folded.weight->count / (size_t)grid->channels;
-    for (int c = 0; c < grid->channels; c++)
-        scale[c] = best_scale(folded.weight->data + (size_t)c * count, count, grid->scale[c],
-                              (float)grid->qmax);
-    arena_free(arena);
 }
 
 /* Batch normalisation has its modes where a step is made with it: while values are rounded. */

@@ -10,6 +10,15 @@ typedef struct Folded {
     QParams grid;   /* of the weights: learned, or memoryless, from these very weights (N9) */
 } Folded;
 
+/* The codes of the weights, which int8 holds: unsigned ones are those of the signed grid moved by
+ * 2^(b-1), zero point and all, and stand for the same reals. No scale is set. */
+QParams weight_codes(Arena *arena, const QNode *q, int outputs);
+
+/* N3 and N9 for weights: the range of each channel, or what was learned; no scale so small that the
+ * bias's code would not fit. A dead channel is its bias, and gets the scale that holds it best.
+ * w[outputs, depth], bias[outputs] or NULL, both folded. */
+QParams weight_grid(Arena *arena, const QNode *q, const Tensor *w, const Tensor *bias);
+
 /* `batchnorm` is q's own, or a node like it with other statistics; NULL: nothing to fold. */
 Folded weighted_fold(Tape *tape, const QNode *q, const Node *batchnorm);
 

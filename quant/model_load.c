@@ -1,101 +1,11 @@
-/* A model's file. One walk lists the arrays of the stage; saving writes that list, loading holds
- * the file against it. */
-#include <stdlib.h>
+/* Reading a model's file: what a file of its stage must hold is known from its metadata, and the
+ * file is held against that list before anything is taken from it. */
 #include <string.h>
 
 #include "quant/given.h"
 #include "quant/model_arrays.h"
 
-#define FORMAT    "1"
 #define OPTIMIZER "optimizer."
-#define DYNAMIC   "stair.dynamic"
-
-/* The word of DYNAMIC: how many scales a matrix has. */
-static const char *const grids[] = {[false] = "per-tensor", [true] = "per-channel"};
-
-/* --- saving --- */
-
-static SafeTensor safe_tensor(const char *name, Dtype dtype, const Shape *shape, const void *data) {
-    SafeTensor tensor = {.name = name, .dtype = dtype, .rank = shape->rank, .data = data};
-    for (int i = 0; i < shape->rank; i++) tensor.dim[i] = shape->dim[i];
-    tensor.bytes = shape_count(shape) * (size_t)dtype_bits(dtype) / 8;
-    return tensor;
-}
-
-/* JSON text owned by the arena; the reference is taken. */
-static char *json_text(json_t *json, Arena *arena) {
-    char *dump = json_dumps(json, JSON_COMPACT | JSON_SORT_KEYS | JSON_REAL_PRECISION(17));
-    json_decref(json);
-    CHECK(dump, "JSON of a model");
-    char *text = arena_text(arena, "%s", dump);
-    free(dump);
-    return text;
-}
-
-char *model_input_text(const Model *model, Arena *arena) {
-    json_t *mean = json_array(), *std = json_array();
-    for (int c = 0; c < model->pixels.channels; c++) {
-        json_array_append_new(mean, json_real((double)model->pixels.mean[c]));
-        json_array_append_new(std, json_real((double)model->pixels.std[c]));
-    }
-    return json_text(json_pack("{s:o, s:o}", "mean", mean, "std", std), arena);
-}
-
-/* {"conv1.weight": {"bits": 4, "shape": [40, 1, 3, 3]}}: what the packed arrays hold; NULL: none
- * is packed. */
-static json_t *packed_to_json(const Slots *slots) {
-    json_t *packed = NULL;
-    for (int i = 0; i < slots->count; i++) {
-        const Slot *s = &slots->slot[i];
-        if (!s->bits) continue;
-        json_t *shape = json_array();
-        for (int d = 0; d < s->codes.rank; d++)
-            json_array_append_new(shape, json_integer(s->codes.dim[d]));
-        if (!packed) packed = json_object();
-        json_object_set_new(packed, s->name,
-                            json_pack("{s:i, s:o}", "bits", s->bits, "shape", shape));
-    }
-    return packed;
-}
-
-bool model_save(const Model *model, const char *path, int count, const ModelArray array[],
-                Error *error) {
-    Arena *arena = arena_new();
-    const Slots *slots = model_arrays(model, arena);
-    SafeTensor *tensor = arena_alloc(arena, sizeof *tensor * (size_t)(slots->count + count));
-    for (int i = 0; i < slots->count; i++) {
-        const Slot *s = &slots->slot[i];
-        tensor[i] = safe_tensor(s->name, s->dtype, &s->shape, s->data);
-    }
-    for (int i = 0; i < count; i++)
-        tensor[slots->count + i] =
-            safe_tensor(array[i].name, DTYPE_F32, &array[i].shape, array[i].data);
-
-    SafeMeta meta[9] = {
-        {"format", "pt"},
-        {"stair.format", FORMAT},
-        {"stair.stage", stage_name(model->stage)},
-        {"stair.name", model->graph->name},
-        {"stair.net", graph_text(model->graph, arena)},
-        {MODEL_INPUT, model_input_text(model, arena)},
-    };
-    int metas = 6;
-    if (model->quant)
-        meta[metas++] = (SafeMeta){"stair.quant",
-                                   json_text(quant_config_to_json(&model->quant->config), arena)};
-    if (model->dynamic) meta[metas++] = (SafeMeta){DYNAMIC, grids[model->dynamic->per_channel]};
-    json_t *packed = packed_to_json(slots);
-    if (packed) meta[metas++] = (SafeMeta){"stair.packed", json_text(packed, arena)};
-    if (model->training && model->stage != STAGE_FROZEN)
-        meta[metas++] =
-            (SafeMeta){"stair.training", json_text(json_incref(model->training), arena)};
-    bool ok =
-        safetensors_write(path, &(SafeFile){slots->count + count, tensor, metas, meta}, error);
-    arena_free(arena);
-    return ok;
-}
-
-/* --- loading --- */
 
 static bool same_shape(const SafeTensor *tensor, const Shape *shape) {
     if (tensor->rank != shape->rank) return false;
@@ -161,8 +71,8 @@ static bool compare_file(const SafeFile *file, const Slots *slots, const char *p
 /* The metadata says of packed arrays what the net says. */
 static bool compare_packed(const SafeFile *file, const Slots *slots, const char *path,
                            Error *error) {
-    const char *text = safetensors_meta(file, "stair.packed");
-    json_t *want = packed_to_json(slots), *have = text ? json_loads(text, 0, NULL) : NULL;
+    const char *text = safetensors_meta(file, MODEL_PACKED);
+    json_t *want = slots_packed(slots), *have = text ? json_loads(text, 0, NULL) : NULL;
     bool same = want ? json_equal(want, have) : !text;
     json_decref(want);
     json_decref(have);
@@ -223,9 +133,9 @@ static bool read_stage(const SafeFile *file, const char *path, Stage *stage, Err
     const char *format = metadata(file, "stair.format", path, error);
     const char *name = metadata(file, "stair.stage", path, error);
     if (!format || !name) return false;
-    if (strcmp(format, FORMAT) != 0)
-        return error_set(error, ERROR_INPUT, "%s: format '%.20s', this stair reads " FORMAT, path,
-                         format);
+    if (strcmp(format, MODEL_FORMAT) != 0)
+        return error_set(error, ERROR_INPUT, "%s: format '%.20s', this stair reads " MODEL_FORMAT,
+                         path, format);
     for (int i = 0; i < STAGE_COUNT; i++)
         if (strcmp(name, stage_name((Stage)i)) == 0) {
             *stage = (Stage)i;
@@ -309,10 +219,10 @@ static bool read_quant(Model *model, const SafeFile *file, Stage stage, const ch
 }
 
 static bool read_dynamic(Model *model, const char *word, const char *path, Error *error) {
-    bool per_channel = strcmp(word, grids[true]) == 0;
-    if (!per_channel && strcmp(word, grids[false]) != 0)
-        return error_set(error, ERROR_INPUT, "%s: " DYNAMIC ": '%.40s', expected %s or %s", path,
-                         word, grids[true], grids[false]);
+    bool per_channel = strcmp(word, model_grids[true]) == 0;
+    if (!per_channel && strcmp(word, model_grids[false]) != 0)
+        return error_set(error, ERROR_INPUT, "%s: " MODEL_DYNAMIC ": '%.40s', expected %s or %s",
+                         path, word, model_grids[true], model_grids[false]);
     Error reason = {0};
     model->dynamic = dynamic_new(model->graph, per_channel, &reason);
     model->stage = STAGE_FROZEN;
@@ -322,7 +232,7 @@ static bool read_dynamic(Model *model, const char *word, const char *path, Error
 /* Room for what the stage adds to the net. */
 static bool read_quantization(Model *model, const SafeFile *file, Stage stage, const char *path,
                               Error *error) {
-    const char *word = safetensors_meta(file, DYNAMIC);
+    const char *word = safetensors_meta(file, MODEL_DYNAMIC);
     if (stage == STAGE_FLOAT) return true;
     return stage == STAGE_FROZEN && word ? read_dynamic(model, word, path, error)
                                          : read_quant(model, file, stage, path, error);
