@@ -23,6 +23,9 @@ struct Op {
     /* Bit k: where entry->fresh has it too, backward stores all of in[k]->grad, which holds nothing
      * yet. Where it adds, new gradients begin as zeros. */
     unsigned fills;
+    /* Bit k, of those: where the input defers too and holds nothing yet, backward sets
+     * in[k]->deferred and in[k]->grad stays NULL. */
+    unsigned defers;
     /* Trials 0 .. samples-1: `sample` makes inputs (in `arena`, values from `rng`, away from kinks
      * by more than gradcheck's step) and `forward` runs the op on them. */
     int samples;

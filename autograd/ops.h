@@ -45,6 +45,7 @@ typedef struct Tail {
     Tensor *addend;                    /* of the value's shape; NULL: none */
     bool relu;
     const Window *pool; /* NULL: none */
+    bool moments;       /* the result's planes are measured as well: Tensor.moments */
 } Tail;
 
 /* Nothing to do? */

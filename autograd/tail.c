@@ -4,6 +4,7 @@
 
 #include "autograd/error.h"
 #include "autograd/kernels/maxpool.h"
+#include "autograd/kernels/sums.h"
 #include "autograd/kernels/vector.h"
 
 TailWork *tail_new(Tape *tape, const Tail *tail, const Shape *value) {
@@ -18,6 +19,9 @@ TailWork *tail_new(Tape *tape, const Tail *tail, const Shape *value) {
           shape_text(value, (char[SHAPE_TEXT]){0}));
     if (!work->tail.pool) {
         work->out = tape_tensor(tape, *value);
+        if (work->tail.moments && work->plane)
+            work->out->moments = work->moments =
+                arena_alloc(tape->arena, size_mul(planes, 2 * sizeof *work->moments));
         return work;
     }
     CHECK(work->plane <= INT32_MAX, "maxpool: planes of %zu elements", work->plane);
@@ -60,6 +64,7 @@ void tail_run(const TailWork *work, size_t index, float *v) {
     if (t->relu && !pool_first(work)) cut(work->plane, v);
     if (t->pool) maxpool_plane(&work->patches, v, out, work->winner + at);
     if (t->relu && pool_first(work)) cut(work->out_plane, out); /* the same, of fewer values */
+    if (work->moments) row_moments(v, work->plane, work->moments + 2 * index);
 }
 
 /* A relu passes where its result is not 0: 1 where x was positive, 0 where it was cut, the kink at

@@ -12,6 +12,7 @@ typedef struct TailWork {
     int channels;
     size_t plane, out_plane; /* floats, before the pool and behind it */
     int32_t *winner;         /* as out: maxpool.h; NULL without a pool */
+    double *moments;         /* out->moments, to be filled; or NULL */
 } TailWork;
 
 /* For a value of that shape. `tail` may be NULL: an empty one. Owned by the tape. */

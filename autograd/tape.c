@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "autograd/error.h"
+#include "autograd/kernels/parallel.h"
 #include "autograd/op.h"
 
 Tape *tape_new(bool recording) {
@@ -55,14 +56,36 @@ bool tape_record(Tape *tape, const Op *op, Tensor *out, int inputs, Tensor *cons
     return true;
 }
 
-/* Gradients that are still missing: zeros, or memory that the op fills. */
+static size_t plane_of(const Tensor *t) {
+    return t->count / (size_t)t->shape.dim[0] / (size_t)t->shape.dim[1];
+}
+
+static void store_chunk(void *context, int i, int worker) {
+    (void)worker;
+    const Tensor *t = context;
+    size_t channels = (size_t)t->shape.dim[1], plane = plane_of(t);
+    size_t last = (size_t)chunk_end(i, t->shape.dim[0]) * channels;
+    for (size_t p = (size_t)chunk_begin(i) * channels; p < last; p++)
+        t->deferred->plane(t->deferred->context, p, t->grad + p * plane);
+}
+
+static float *gradient_memory(Tape *tape, Tensor *t) {
+    return t->grad = arena_alloc(tape->arena, size_mul(t->count, sizeof(float)));
+}
+
+/* Gradients that are still missing: zeros, or memory that the op fills. A deferred one that is not
+ * the only one is stored after all. */
 static void make_gradients(Tape *tape, Entry *entry) {
     for (int k = 0; k < entry->inputs; k++) {
         Tensor *in = entry->in[k];
         if (!in || !in->needs_grad || in->grad) continue;
-        if (entry->op->fills >> k & 1) {
-            in->grad = arena_alloc(tape->arena, size_mul(in->count, sizeof(float)));
+        if (in->deferred) {
+            gradient_memory(tape, in);
+            parallel_for(chunk_count(in->shape.dim[0]), store_chunk, in);
+            in->deferred = NULL;
+        } else if (entry->op->fills >> k & 1) {
             entry->fresh |= 1u << k;
+            if (!in->defers || !(entry->op->defers >> k & 1)) gradient_memory(tape, in);
         } else {
             tensor_grad(tape->arena, in);
         }
@@ -75,7 +98,8 @@ void tape_backward(Tape *tape, Tensor *loss) {
     tensor_grad(tape->arena, loss)[0] = 1.0f; /* d loss / d loss */
     for (int i = tape->count - 1; i >= 0; i--) {
         Entry *entry = &tape->entries[i];
-        if (!entry->out->grad) continue; /* the loss does not depend on this output */
+        if (!entry->out->grad && !entry->out->deferred)
+            continue; /* the loss does not depend on this output */
         make_gradients(tape, entry);
         entry->op->backward(entry);
     }

@@ -44,6 +44,10 @@ Tensor *tape_tensor(Tape *tape, Shape shape);
 bool tape_record(Tape *tape, const Op *op, Tensor *out, int inputs, Tensor *const in[],
                  void *saved);
 
+/* Large gradients need not go through memory. An op that can take its result's by planes, in place
+ * of out->grad, sets out->defers; one that can make an input's by planes says so (Op.defers). Where
+ * the two meet, and nothing else reads the tensor, the gradient is stored nowhere. */
+
 /* d loss / d t for every tensor t behind `loss` (one element): added into t->grad, which is made,
  * zeroed, where it is missing. Gradients of parameters are the caller's memory: clear them before a
  * step. */

@@ -27,12 +27,23 @@ const char *shape_text(const Shape *shape, char text[SHAPE_TEXT]);
 Shape shape_batched(const Shape *sample, int batch);
 Shape shape_sample(const Shape *batched);
 
+/* A gradient that is made where it is used, plane by plane, and stored nowhere. */
+typedef struct Deferred {
+    /* Plane `index` (n C + c), in the caller's plane[P]. */
+    void (*plane)(const void *context, size_t index, float *plane);
+    const void *context;
+} Deferred;
+
 typedef struct Tensor {
     Shape shape;
     size_t count;    /* elements: shape_count(&shape) */
     float *data;     /* [count] */
     float *grad;     /* [count], or NULL while no gradient has arrived */
     bool needs_grad; /* parameters, and all that is computed from them */
+
+    bool defers;              /* the op that made it takes its gradient by planes (tape.h) */
+    const Deferred *deferred; /* that gradient, in place of grad; or NULL */
+    const double *moments;    /* [N C][2] row_moments of each plane (sums.h); NULL: not known */
 } Tensor;
 
 /* A tensor with data as the arena left it, no gradient, needs_grad false. Owned by the arena. */

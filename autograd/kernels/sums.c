@@ -30,3 +30,19 @@ VECTOR double row_dot(const float *a, float a_mean, const float *x, float mean, 
     for (size_t k = 0; i + k < count; k++) lane[k] += (a[i + k] - a_mean) * (x[i + k] - mean);
     return lanes_sum(lane);
 }
+
+static float mean_of(const double moments[2], size_t count) {
+    return (float)(moments[0] / (double)count);
+}
+
+void row_moments(const float *x, size_t count, double moments[2]) {
+    moments[0] = row_sum(x, count);
+    float mean = mean_of(moments, count);
+    moments[1] = row_dot(x, mean, x, mean, count);
+}
+
+/* With x - mean = (x - own) + d: squares around own, 2 d sum(x - own), count d^2. */
+double moments_around(const double moments[2], size_t count, float mean) {
+    double own = (double)mean_of(moments, count), d = own - (double)mean, n = (double)count;
+    return moments[1] + d * (2 * (moments[0] - n * own) + n * d);
+}

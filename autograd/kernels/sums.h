@@ -8,3 +8,9 @@
 double row_sum(const float *x, size_t count);
 /* sum of (a[i] - a_mean) (x[i] - mean) */
 double row_dot(const float *a, float a_mean, const float *x, float mean, size_t count);
+
+/* What is needed of a row to find the variance of many: its sum, and the sum of squares around its
+ * own mean, as a float. count > 0. */
+void row_moments(const float *x, size_t count, double moments[2]);
+/* From them the sum of squares around another mean. */
+double moments_around(const double moments[2], size_t count, float mean);

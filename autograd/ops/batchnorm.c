@@ -4,8 +4,8 @@
  *   y = gamma h + beta,   h = r (x - mean),   r = 1 / sqrt(var + eps)
  *
  * Training takes mean and (biased) var of the batch and moves the running statistics, with the
- * unbiased variance; evaluation takes the running ones. One channel is one worker's, so each sum
- * has one order. */
+ * unbiased variance; evaluation takes the running ones. Sums are taken of each plane, while it is
+ * in the cache, and then of a channel's planes in the order of the samples. */
 #include <math.h>
 
 #include "autograd/error.h"
@@ -21,33 +21,56 @@ extern const Op batchnorm_op;
 typedef struct BatchNorm {
     int batch, channels, row; /* N C P: a channel is N contiguous rows of P floats */
     bool training;
-    float *mean, *r; /* [C] as used by forward */
+    float *mean, *r, *scale; /* [C] as used by forward: scale is gamma r */
     TailWork *tail;
 } BatchNorm;
 
 typedef struct Forward {
     const Entry *entry;
     const BatchNormSpec *spec;
-    float *planes; /* [workers][P] */
+    double *moments; /* [N C][2] */
+    float *planes;   /* [workers][P] */
 } Forward;
 
 enum { ADDEND = 3 }; /* the tail's, among the inputs */
 
-/* Where row n of channel c begins. */
-static size_t row_begin(const BatchNorm *b, int n, int c) {
-    return ((size_t)n * (size_t)b->channels + (size_t)c) * (size_t)b->row;
+/* Calls body(context, plane, worker) for each plane n C + c. */
+typedef void PlaneBody(void *context, size_t plane, int worker);
+
+typedef struct Planes {
+    const BatchNorm *b;
+    PlaneBody *body;
+    void *context;
+} Planes;
+
+static void planes_chunk(void *context, int i, int worker) {
+    const Planes *planes = context;
+    size_t channels = (size_t)planes->b->channels;
+    size_t last = (size_t)chunk_end(i, planes->b->batch) * channels;
+    for (size_t p = (size_t)chunk_begin(i) * channels; p < last; p++)
+        planes->body(planes->context, p, worker);
+}
+
+static void each_plane(const BatchNorm *b, PlaneBody *body, void *context) {
+    parallel_for(chunk_count(b->batch), planes_chunk, &(Planes){b, body, context});
+}
+
+static void measure_plane(void *context, size_t p, int worker) {
+    (void)worker;
+    const Forward *f = context;
+    size_t row = (size_t)((const BatchNorm *)f->entry->saved)->row;
+    row_moments(f->entry->in[0]->data + p * row, row, f->moments + 2 * p);
 }
 
 /* Mean first, then the squares around it: E[x^2] - mean^2 would cancel. */
-static void batch_statistics(const BatchNorm *b, const float *x, const BatchNormSpec *spec, int c,
-                             float *mean, float *var) {
+static void batch_statistics(const BatchNorm *b, const double *moments, const BatchNormSpec *spec,
+                             int c, float *mean, float *var) {
     double count = (double)b->batch * b->row, sum = 0, squares = 0;
-    for (int n = 0; n < b->batch; n++) sum += row_sum(x + row_begin(b, n, c), (size_t)b->row);
+    size_t channels = (size_t)b->channels, planes = (size_t)b->batch * channels;
+    for (size_t p = (size_t)c; p < planes; p += channels) sum += moments[2 * p];
     *mean = (float)(sum / count);
-    for (int n = 0; n < b->batch; n++) {
-        const float *row = x + row_begin(b, n, c);
-        squares += row_dot(row, *mean, row, *mean, (size_t)b->row);
-    }
+    for (size_t p = (size_t)c; p < planes; p += channels)
+        squares += moments_around(moments + 2 * p, (size_t)b->row, *mean);
     *var = (float)(squares / count);
     /* the running statistics; a single element has no unbiased variance */
     float unbiased = count > 1 ? (float)(squares / (count - 1)) : *var, m = spec->momentum;
@@ -60,21 +83,40 @@ VECTOR static void normalize_row(const float *restrict x, int count, float mean,
     for (int i = 0; i < count; i++) y[i] = scale * (x[i] - mean) + beta;
 }
 
-static void forward_channel(void *context, int c, int worker) {
+static void prepare_channel(void *context, int c, int worker) {
+    (void)worker;
     const Forward *f = context;
     const BatchNorm *b = f->entry->saved;
-    const float *x = f->entry->in[0]->data;
     float mean = f->spec->mean[c], var = f->spec->var[c];
-    if (b->training) batch_statistics(b, x, f->spec, c, &mean, &var);
+    if (b->training) {
+        const Tensor *x = f->entry->in[0];
+        batch_statistics(b, x->moments ? x->moments : f->moments, f->spec, c, &mean, &var);
+    }
     b->mean[c] = mean;
     b->r[c] = 1 / sqrtf(var + f->spec->eps);
-    float scale = f->entry->in[1]->data[c] * b->r[c], beta = f->entry->in[2]->data[c];
-    for (int n = 0; n < b->batch; n++) {
-        size_t plane = (size_t)n * (size_t)b->channels + (size_t)c;
-        float *y = tail_target(b->tail, plane, f->planes + (size_t)worker * (size_t)b->row);
-        normalize_row(x + row_begin(b, n, c), b->row, mean, scale, beta, y);
-        tail_run(b->tail, plane, y);
+    b->scale[c] = f->entry->in[1]->data[c] * b->r[c];
+}
+
+static void normalize_plane(void *context, size_t p, int worker) {
+    const Forward *f = context;
+    const BatchNorm *b = f->entry->saved;
+    size_t c = p % (size_t)b->channels, row = (size_t)b->row;
+    float *y = tail_target(b->tail, p, f->planes + (size_t)worker * row);
+    normalize_row(f->entry->in[0]->data + p * row, b->row, b->mean[c], b->scale[c],
+                  f->entry->in[2]->data[c], y);
+    tail_run(b->tail, p, y);
+}
+
+/* By planes, then by channels, then by planes again; x->moments saves the first. */
+static void forward(Arena *arena, Forward f) {
+    const BatchNorm *b = f.entry->saved;
+    if (b->training && !f.entry->in[0]->moments) {
+        size_t planes = size_mul((size_t)b->batch, (size_t)b->channels);
+        f.moments = arena_alloc(arena, size_mul(planes, 2 * sizeof *f.moments));
+        each_plane(b, measure_plane, &f);
     }
+    parallel_for(b->channels, prepare_channel, &f);
+    each_plane(b, normalize_plane, &f);
 }
 
 static float *worker_planes(Arena *arena, const BatchNorm *b) {
@@ -97,11 +139,12 @@ Tensor *op_batchnorm_tail(Tape *tape, Tensor *x, Tensor *gamma, Tensor *beta,
     b->row = (int)(x->count / (size_t)batch / (size_t)channels);
     b->mean = tape_tensor(tape, each)->data;
     b->r = tape_tensor(tape, each)->data;
+    b->scale = tape_tensor(tape, each)->data;
     b->tail = tail_new(tape, tail, &x->shape);
     Entry entry = {.in = {x, gamma, beta, b->tail->tail.addend}, .out = b->tail->out, .saved = b};
     ArenaMark mark = arena_mark(tape->arena);
-    parallel_for(channels, forward_channel,
-                 &(Forward){&entry, spec, worker_planes(tape->arena, b)});
+    forward(tape->arena,
+            (Forward){.entry = &entry, .spec = spec, .planes = worker_planes(tape->arena, b)});
     arena_rewind(tape->arena, mark);
     tape_record(tape, &batchnorm_op, entry.out, 4, entry.in, b);
     return entry.out;
@@ -114,7 +157,10 @@ Tensor *op_batchnorm(Tape *tape, Tensor *x, Tensor *gamma, Tensor *beta,
 
 typedef struct Backward {
     const Entry *entry;
-    float *planes; /* [workers][P] */
+    double *sums;         /* [N C][2] of each plane: of dy; of dy (x - mean) */
+    float *shift, *slope; /* [C] */
+    float *planes;        /* [workers][P] */
+    Deferred deferred;
 } Backward;
 
 /* dx = or += scale (dy - shift - slope (x - mean)); dx may be dy. */
@@ -131,43 +177,74 @@ VECTOR static void row_gradient(const float *x, const float *dy, int count, floa
  *   dh[j]/dx[i] = r ([i = j] - 1/M - h[i] h[j] / M)
  * and the sum over j of gamma dy[j] dh[j]/dx[i] is
  *   dx[i] = gamma r (dy[i] - dbeta / M - h[i] dgamma / M) */
-static void backward_channel(void *context, int c, int worker) {
+static void sum_plane(void *context, size_t p, int worker) {
     const Backward *back = context;
-    const Entry *entry = back->entry;
-    const BatchNorm *b = entry->saved;
-    Tensor *x = entry->in[0], *gamma = entry->in[1], *beta = entry->in[2];
-    bool fresh = entry->fresh & 1;
-    bool keep = fresh && b->tail->tail.pool; /* dy, in the place of dx, from one loop to the next */
-    float *plane = back->planes + (size_t)worker * (size_t)b->row;
-    float mean = b->mean[c], r = b->r[c];
-    double sum = 0, dot = 0; /* of dy; of dy (x - mean) */
-    for (int n = 0; n < b->batch; n++) {
-        size_t row = row_begin(b, n, c), index = (size_t)n * (size_t)b->channels + (size_t)c;
-        const float *dy = tail_gradient(b->tail, index, keep ? x->grad + row : plane);
-        tail_addend_gradient(b->tail, index, dy, entry->fresh >> ADDEND & 1);
-        sum += row_sum(dy, (size_t)b->row);
-        dot += row_dot(dy, 0, x->data + row, mean, (size_t)b->row);
-    }
-    if (gamma->needs_grad) gamma->grad[c] += (float)(dot * (double)r);
-    if (beta->needs_grad) beta->grad[c] += (float)sum;
-    if (!x->needs_grad) return;
-    double count = (double)b->batch * b->row;
-    float scale = gamma->data[c] * r;
-    float shift = b->training ? (float)(sum / count) : 0;
-    float slope = b->training ? (float)(dot * (double)r * (double)r / count) : 0;
-    for (int n = 0; n < b->batch; n++) {
-        size_t row = row_begin(b, n, c), index = (size_t)n * (size_t)b->channels + (size_t)c;
-        float *dx = x->grad + row;
-        const float *dy = keep ? dx : tail_gradient(b->tail, index, plane);
-        row_gradient(x->data + row, dy, b->row, mean, scale, shift, slope, fresh, dx);
-    }
+    const BatchNorm *b = back->entry->saved;
+    size_t row = (size_t)b->row;
+    const float *dy = tail_gradient(b->tail, p, back->planes + (size_t)worker * row);
+    tail_addend_gradient(b->tail, p, dy, back->entry->fresh >> ADDEND & 1);
+    back->sums[2 * p] = row_sum(dy, row);
+    back->sums[2 * p + 1] =
+        row_dot(dy, 0, back->entry->in[0]->data + p * row, b->mean[p % (size_t)b->channels], row);
 }
 
+static void add_channel(void *context, int c, int worker) {
+    (void)worker;
+    const Backward *back = context;
+    const BatchNorm *b = back->entry->saved;
+    Tensor *gamma = back->entry->in[1], *beta = back->entry->in[2];
+    size_t channels = (size_t)b->channels, planes = (size_t)b->batch * channels;
+    double count = (double)b->batch * b->row, r = (double)b->r[c], sum = 0, dot = 0;
+    for (size_t p = (size_t)c; p < planes; p += channels) {
+        sum += back->sums[2 * p];
+        dot += back->sums[2 * p + 1];
+    }
+    if (gamma->needs_grad) gamma->grad[c] += (float)(dot * r);
+    if (beta->needs_grad) beta->grad[c] += (float)sum;
+    back->shift[c] = b->training ? (float)(sum / count) : 0;
+    back->slope[c] = b->training ? (float)(dot * r * r / count) : 0;
+}
+
+/* dx of one plane; dy may lie in it. */
+static void plane_gradient(const Backward *back, size_t p, const float *dy, bool store, float *dx) {
+    const BatchNorm *b = back->entry->saved;
+    size_t c = p % (size_t)b->channels;
+    const float *x = back->entry->in[0]->data + p * (size_t)b->row;
+    row_gradient(x, dy, b->row, b->mean[c], b->scale[c], back->shift[c], back->slope[c], store, dx);
+}
+
+static void deferred_plane(const void *context, size_t p, float *plane) {
+    const Backward *back = context;
+    const BatchNorm *b = back->entry->saved;
+    plane_gradient(back, p, tail_gradient(b->tail, p, plane), true, plane);
+}
+
+static void add_plane(void *context, size_t p, int worker) {
+    const Backward *back = context;
+    const BatchNorm *b = back->entry->saved;
+    bool store = back->entry->fresh & 1;
+    float *dx = back->entry->in[0]->grad + p * (size_t)b->row;
+    float *plane = store ? dx : back->planes + (size_t)worker * (size_t)b->row;
+    plane_gradient(back, p, tail_gradient(b->tail, p, plane), store, dx);
+}
+
+/* The sums first; then dx, or the promise of it, whose context lasts as long as the tape. */
 static void backward(const Entry *entry) {
+    const BatchNorm *b = entry->saved;
     Arena *arena = entry->tape->arena;
+    Tensor *x = entry->in[0];
+    Backward *back = arena_zeros(arena, sizeof *back);
+    *back = (Backward){.entry = entry, .deferred = {deferred_plane, back}};
+    back->shift = arena_alloc(arena, sizeof(float) * (size_t)b->channels);
+    back->slope = arena_alloc(arena, sizeof(float) * (size_t)b->channels);
     ArenaMark mark = arena_mark(arena);
-    parallel_for(entry->in[1]->shape.dim[0], backward_channel,
-                 &(Backward){entry, worker_planes(arena, entry->saved)});
+    size_t planes = size_mul((size_t)b->batch, (size_t)b->channels);
+    back->sums = arena_alloc(arena, size_mul(planes, 2 * sizeof *back->sums));
+    back->planes = worker_planes(arena, b);
+    each_plane(b, sum_plane, back);
+    parallel_for(b->channels, add_channel, back);
+    if (x->needs_grad && x->grad) each_plane(b, add_plane, back);
+    if (x->needs_grad && !x->grad) x->deferred = &back->deferred;
     arena_rewind(arena, mark);
 }
 
@@ -229,6 +306,7 @@ const Op batchnorm_op = {
     .name = "batchnorm",
     .backward = backward,
     .fills = 1 | 1 << ADDEND,
+    .defers = 1,
     .samples = 7,
     .sample = sample,
     .forward = run,

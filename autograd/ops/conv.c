@@ -92,6 +92,7 @@ Tensor *op_conv_tail(Tape *tape, Tensor *x, Tensor *w, Tensor *b, const ConvSpec
     conv->map = conv_map_new(tape->arena, &spec->window, spec->groups, &value, &x->shape);
     conv->tail = tail_new(tape, tail, &value);
     Tensor *y = conv->tail->out;
+    y->defers = tail_empty(&conv->tail->tail);
     tape_record(tape, &conv_op, y, 4, (Tensor *[]){x, w, b, conv->tail->tail.addend}, conv);
 
     ArenaMark mark = arena_mark(tape->arena);
@@ -111,11 +112,16 @@ Tensor *op_conv(Tape *tape, Tensor *x, Tensor *w, Tensor *b, const ConvSpec *spe
 /* d loss / d value of one sample and group, [R,P]. */
 static const float *group_gradient(const Pass *pass, size_t s, int worker) {
     const TailWork *tail = pass->tail;
+    const Deferred *deferred = tail->out->deferred;
     size_t rows = (size_t)pass->map->sides.rows, first = s * rows;
-    if (tail_empty(&tail->tail)) return tail->out->grad + s * pass->map->coarse;
+    if (!pass->planes) return tail->out->grad + s * pass->map->coarse;
     float *planes = pass->planes + (size_t)worker * pass->worker_planes;
     for (size_t r = 0; r < rows; r++) {
         float *plane = planes + r * tail->plane;
+        if (deferred) {
+            deferred->plane(deferred->context, first + r, plane);
+            continue;
+        }
         const float *g = tail_gradient(tail, first + r, plane);
         if (g != plane) memcpy(plane, g, sizeof *g * tail->plane);
         tail_addend_gradient(tail, first + r, g, pass->fresh >> ADDEND & 1);
@@ -167,7 +173,8 @@ static void conv_backward(const Entry *entry) {
     Arena *arena = entry->tape->arena;
     ArenaMark mark = arena_mark(arena);
     Pass pass = {.map = map, .tail = conv->tail, .x = entry->in[0], .fresh = entry->fresh};
-    if (!tail_empty(&conv->tail->tail)) make_planes(arena, &pass, map->sides.rows);
+    if (!tail_empty(&conv->tail->tail) || conv->tail->out->deferred)
+        make_planes(arena, &pass, map->sides.rows);
     if (pass.x->needs_grad)
         pass.up = conv_pass_new(arena, sweep_up(arena, &map->sides), map->groups, w->data, NULL);
     bool sums = w->needs_grad || (b && b->needs_grad);

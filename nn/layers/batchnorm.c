@@ -52,9 +52,11 @@ static Tensor *forward(const Run *run, const Node *node, Tensor *const in[]) {
     return forward_tail(run, node, in, NULL);
 }
 
-/* Where nothing is learned it is a function of each value alone. */
+/* Where nothing is learned it is a function of each value alone. Training only asks for the sums
+ * that it will want. */
 static bool add_to_tail(const Run *run, const Node *node, Tensor *const in[], Tail *tail) {
     (void)in;
+    tail->moments = run->training && tail_empty(tail);
     if (run->training || run->tape->recording || !tail_empty(tail)) return false;
     const BatchNormLayerSpec *spec = node->spec;
     const Tensor *gamma = node_tensor(node, "weight"), *var = node_tensor(node, "running_var");
