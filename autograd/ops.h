@@ -89,6 +89,11 @@ Tensor *op_batchnorm(Tape *tape, Tensor *x, Tensor *gamma, Tensor *beta, const B
 /* The same, then the tail (NULL: none). */
 Tensor *op_batchnorm_tail(Tape *tape, Tensor *x, Tensor *gamma, Tensor *beta,
                           const BatchNormSpec *spec, const Tail *tail);
+/* op_batchnorm(x / s[C]), no s being 0; in training only. The running statistics are those of x /
+ * s.
+ */
+Tensor *op_batchnorm_divided(Tape *tape, Tensor *x, Tensor *s, Tensor *gamma, Tensor *beta,
+                             const BatchNormSpec *spec);
 
 /* max(x, 0); the gradient at 0 is 0. */
 Tensor *op_relu(Tape *tape, Tensor *x);

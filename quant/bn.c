@@ -3,7 +3,6 @@
 #include <math.h>
 #include <string.h>
 
-#include "autograd/kernels/parallel.h"
 #include "nn/layers/batchnorm.h"
 #include "quant/rules/weighted.h"
 
@@ -28,90 +27,6 @@ static Tensor *op_usable_gamma(Tape *tape, Tensor *gamma) {
     tape_record(tape, &usable_op, y, 1, &gamma, NULL);
     return y;
 }
-
-/* u = z / (gamma r) + b by channel of z[N,C,P]; in: z, gamma[C], b[C] or NULL. */
-typedef struct Unfold {
-    int batch, channels, row;
-    const float *r; /* [C] 1 / running deviation */
-} Unfold;
-
-static size_t row_begin(const Unfold *u, int n, int c) {
-    return ((size_t)n * (size_t)u->channels + (size_t)c) * (size_t)u->row;
-}
-
-static void unfold_channel(void *context, int c, int worker) {
-    (void)worker;
-    const Entry *entry = context;
-    const Unfold *u = entry->saved;
-    float s = entry->in[1]->data[c] * u->r[c], b = entry->in[2] ? entry->in[2]->data[c] : 0;
-    for (int n = 0; n < u->batch; n++) {
-        const float *z = entry->in[0]->data + row_begin(u, n, c);
-        float *y = entry->out->data + row_begin(u, n, c);
-        for (int i = 0; i < u->row; i++) y[i] = z[i] / s + b;
-    }
-}
-
-/* dz = du / s, db = sum du; d(1/s)/dgamma = -1 / (s gamma), so dgamma = -sum(du z) / (s gamma). */
-static void unfold_channel_backward(void *context, int c, int worker) {
-    (void)worker;
-    const Entry *entry = *(const Entry **)context;
-    const Unfold *u = entry->saved;
-    Tensor *z = entry->in[0], *gamma = entry->in[1], *b = entry->in[2];
-    float s = gamma->data[c] * u->r[c];
-    double sum = 0, dot = 0;
-    for (int n = 0; n < u->batch; n++) {
-        size_t row = row_begin(u, n, c);
-        const float *du = entry->out->grad + row, *pz = z->data + row;
-        float row_sum = 0, row_dot = 0;
-        for (int i = 0; i < u->row; i++) {
-            row_sum += du[i];
-            row_dot += du[i] * pz[i];
-        }
-        for (int i = 0; z->needs_grad && i < u->row; i++) z->grad[row + (size_t)i] += du[i] / s;
-        sum += (double)row_sum;
-        dot += (double)row_dot;
-    }
-    if (gamma->needs_grad) gamma->grad[c] -= (float)(dot / ((double)s * (double)gamma->data[c]));
-    if (b && b->needs_grad) b->grad[c] += (float)sum;
-}
-
-static void unfold_backward(const Entry *entry) {
-    parallel_for(entry->in[1]->shape.dim[0], unfold_channel_backward, &entry);
-}
-
-static Tensor *op_unfold(Tape *tape, Tensor *z, Tensor *gamma, Tensor *b, const float *r) {
-    Unfold *u = arena_alloc(tape->arena, sizeof *u);
-    *u = (Unfold){.batch = z->shape.dim[0], .channels = z->shape.dim[1], .r = r};
-    u->row = (int)(z->count / (size_t)u->batch / (size_t)u->channels);
-    Entry entry = {.in = {z, gamma, b}, .out = tape_tensor(tape, z->shape), .saved = u};
-    parallel_for(u->channels, unfold_channel, &entry);
-    tape_record(tape, &unfold_op, entry.out, 3, entry.in, u);
-    return entry.out;
-}
-
-static void unfold_sample(Arena *arena, Rng *rng, int trial, Sample *s) {
-    static const Shape shapes[] = {{4, {3, 2, 2, 3}}, {2, {5, 3}}};
-    Tensor *gamma = sample_leaf(arena, rng, SHAPE(shapes[trial].dim[1]), 0.5f);
-    Tensor *r = sample_leaf(arena, rng, gamma->shape, 0.5f);
-    for (size_t c = 0; c < gamma->count; c++) { /* away from 0, where 1 / gamma bends */
-        gamma->data[c] += copysignf(1, gamma->data[c]);
-        r->data[c] = 1 + fabsf(r->data[c]);
-    }
-    *s = (Sample){3, {sample_leaf(arena, rng, shapes[trial], 1), gamma}, r->data};
-    if (trial == 0) s->in[2] = sample_leaf(arena, rng, gamma->shape, 1);
-}
-
-static Tensor *unfold_run(Tape *tape, const Sample *s) {
-    return op_unfold(tape, s->in[0], s->in[1], s->in[2], s->spec);
-}
-
-const Op unfold_op = {
-    .name = "unfold",
-    .backward = unfold_backward,
-    .samples = 2,
-    .sample = unfold_sample,
-    .forward = unfold_run,
-};
 
 /* A batchnorm like `node` with another gamma and other statistics, which are copied. Owned by the
  * arena. */
@@ -141,10 +56,10 @@ static Tensor *simulate_running(const Run *run, const QNode *q, Tensor *x) {
     Tape *tape = run->tape;
     const BatchNormLayerSpec *spec = q->batchnorm->spec;
     Tensor *gamma = node_tensor(q->batchnorm, "weight");
-    const Tensor *mean = node_tensor(q->batchnorm, "running_mean"),
-                 *var = node_tensor(q->batchnorm, "running_var");
-    float *r = arena_alloc(tape->arena, sizeof *r * gamma->count);
-    for (size_t c = 0; c < gamma->count; c++) r[c] = 1 / sqrtf(var->data[c] + spec->eps);
+    Tensor *mean = node_tensor(q->batchnorm, "running_mean"),
+           *var = node_tensor(q->batchnorm, "running_var");
+    Tensor *r = tape_tensor(tape, gamma->shape);
+    for (size_t c = 0; c < gamma->count; c++) r->data[c] = 1 / sqrtf(var->data[c] + spec->eps);
 
     /* the fold keeps today's statistics for its way back: the batchnorm below moves them */
     Tensor *usable = op_usable_gamma(tape, gamma);
@@ -152,8 +67,18 @@ static Tensor *simulate_running(const Run *run, const QNode *q, Tensor *x) {
         weighted_fold(tape, q, like(tape->arena, q->batchnorm, usable, mean->data, var->data));
     folded.bias = NULL;
     Tensor *z = weighted_apply(tape, q, x, &folded);
-    Tensor *u = op_unfold(tape, z, usable, node_tensor(q->node, "bias"), r);
-    return q->batchnorm->layer->forward(run, q->batchnorm, &u);
+    Tensor *y = op_batchnorm_divided(tape, z, op_mul(tape, usable, r), gamma,
+                                     node_tensor(q->batchnorm, "bias"),
+                                     &(BatchNormSpec){.mean = mean->data,
+                                                      .var = var->data,
+                                                      .momentum = spec->momentum,
+                                                      .eps = spec->eps,
+                                                      .training = true});
+    /* b moves the mean of u, and neither y nor, through it, the loss */
+    const Tensor *b = node_tensor(q->node, "bias");
+    for (size_t c = 0; b && c < b->count; c++) mean->data[c] += spec->momentum * b->data[c];
+    node_tensor(q->batchnorm, "num_batches_tracked")->data[0]++;
+    return y;
 }
 
 /* Mean and unbiased variance of each channel, and the running statistics moved towards them: an

@@ -30,5 +30,3 @@ struct BnMode {
 extern const BnMode bn_mode_list[]; /* the first is "frozen"; ends with a NULL name */
 const BnMode *bn_mode_find(const char *name);
 const char *bn_mode_name(int index); /* NULL past the last */
-
-extern const Op unfold_op; /* u of the above, for gradcheck */

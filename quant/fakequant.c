@@ -126,6 +126,7 @@ typedef struct Joined {
     const TailWork *work; /* the pool */
     Rounding rounding;    /* without its arrays */
     uint8_t *mask;        /* of x */
+    Deferred deferred;
 } Joined;
 
 typedef struct JoinedPass {
@@ -151,12 +152,18 @@ static void joined_forward(void *context, int chunk, int worker) {
     }
 }
 
-VECTOR static void pass_plane(size_t count, const uint8_t *restrict mask, const float *restrict dy,
-                              bool store, float *restrict dx) {
+VECTOR static void mask_plane(size_t count, const uint8_t *restrict mask, float *restrict v) {
     for (size_t i = 0; i < count; i++) {
-        float pass = mask[i] ? dy[i] : 0;
-        dx[i] = store ? pass : dx[i] + pass;
+        float pass = v[i]; /* loaded either way: a selection, no branch */
+        v[i] = mask[i] ? pass : 0;
     }
+}
+
+/* dx of one plane. */
+static void joined_plane(const void *context, size_t p, float *plane) {
+    const Joined *joined = context;
+    tail_gradient(joined->work, p, plane);
+    mask_plane(joined->work->plane, joined->mask + p * joined->work->plane, plane);
 }
 
 static void joined_chunk_backward(void *context, int chunk, int worker) {
@@ -165,9 +172,10 @@ static void joined_chunk_backward(void *context, int chunk, int worker) {
     size_t channels = (size_t)work->channels, plane = work->plane;
     size_t last = (size_t)chunk_end(chunk, pass->x->shape.dim[0]) * channels;
     for (size_t p = (size_t)chunk_begin(chunk) * channels; p < last; p++) {
-        const float *dy = tail_gradient(work, p, pass->planes + (size_t)worker * plane);
-        pass_plane(plane, pass->joined->mask + p * plane, dy, pass->fresh,
-                   pass->x->grad + p * plane);
+        float *dx = pass->x->grad + p * plane;
+        float *v = pass->fresh ? dx : pass->planes + (size_t)worker * plane;
+        joined_plane(pass->joined, p, v);
+        for (size_t i = 0; !pass->fresh && i < plane; i++) dx[i] += v[i];
     }
 }
 
@@ -180,18 +188,25 @@ static void joined_run(Arena *arena, JoinedPass pass, ParallelBody *body) {
 }
 
 static void joined_backward(const Entry *entry) {
-    joined_run(entry->tape->arena, (JoinedPass){entry->saved, entry->in[0], NULL, entry->fresh},
+    const Joined *joined = entry->saved;
+    if (!entry->in[0]->grad) {
+        entry->in[0]->deferred = &joined->deferred;
+        return;
+    }
+    joined_run(entry->tape->arena, (JoinedPass){joined, entry->in[0], NULL, entry->fresh},
                joined_chunk_backward);
 }
 
-static const Op joined_op = {.name = "fakequant_joined", .backward = joined_backward, .fills = 1};
+static const Op joined_op = {
+    .name = "fakequant_joined", .backward = joined_backward, .fills = 1, .defers = 1};
 
 Tensor *op_fakequant_joined(Tape *tape, Tensor *x, const QParams *q, Ste ste, bool relu,
                             const Window *pool) {
     CHECK(q->channels == 1, "%d scales for one value", q->channels);
     Joined *joined = arena_alloc(tape->arena, sizeof *joined);
     *joined = (Joined){.work = tail_new(tape, &(Tail){.pool = pool}, &x->shape),
-                       .rounding = rounding_of(q, 0, ste)};
+                       .rounding = rounding_of(q, 0, ste),
+                       .deferred = {joined_plane, joined}};
     if (relu) joined->rounding.cut = 0;
     joined->mask = arena_alloc(tape->arena, x->count);
     joined_run(tape->arena, (JoinedPass){joined, x, NULL, false}, joined_forward);

@@ -9,7 +9,6 @@
 
 #include <cmocka.h>
 
-#include "autograd/gradcheck.h"
 #include "quant/bn.h"
 #include "quant/learn.h"
 #include "tests/quantized.h"
@@ -258,12 +257,6 @@ static void running_ends_in_frozen(void **state) {
     graph_free(graph);
 }
 
-static void unfold_has_its_gradient(void **state) {
-    (void)state;
-    Error error = {0};
-    if (!gradcheck(&unfold_op, 1, &error)) fail_msg("%s", error.message);
-}
-
 int main(void) {
 #define IN_ARENA(function) cmocka_unit_test_setup_teardown(function, start, stop)
     const struct CMUnitTest tests[] = {
@@ -274,7 +267,6 @@ int main(void) {
         IN_ARENA(batch_is_a_fold_of_its_statistics),
         IN_ARENA(a_dead_gamma_can_live_again),
         IN_ARENA(running_ends_in_frozen),
-        IN_ARENA(unfold_has_its_gradient),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -5,8 +5,12 @@
  *
  * Training takes mean and (biased) var of the batch and moves the running statistics, with the
  * unbiased variance; evaluation takes the running ones. Sums are taken of each plane, while it is
- * in the cache, and then of a channel's planes in the order of the samples. */
+ * in the cache, and then of a channel's planes in the order of the samples.
+ *
+ * Of x / s, which is never computed, mean and var are those of x divided by s and s^2: y is as
+ * above, with r = 1 / (s sqrt(var / s^2 + eps)). */
 #include <math.h>
+#include <string.h>
 
 #include "autograd/error.h"
 #include "autograd/kernels/parallel.h"
@@ -21,6 +25,7 @@ extern const Op batchnorm_op;
 typedef struct BatchNorm {
     int batch, channels, row; /* N C P: a channel is N contiguous rows of P floats */
     bool training;
+    float eps;
     float *mean, *r, *scale; /* [C] as used by forward: scale is gamma r */
     TailWork *tail;
 } BatchNorm;
@@ -32,7 +37,7 @@ typedef struct Forward {
     float *planes;   /* [workers][P] */
 } Forward;
 
-enum { ADDEND = 3 }; /* the tail's, among the inputs */
+enum { ADDEND = 3 /* the tail's */, DIVISOR, INPUTS }; /* among the inputs */
 
 /* Calls body(context, plane, worker) for each plane n C + c. */
 typedef void PlaneBody(void *context, size_t plane, int worker);
@@ -64,7 +69,7 @@ static void measure_plane(void *context, size_t p, int worker) {
 
 /* Mean first, then the squares around it: E[x^2] - mean^2 would cancel. */
 static void batch_statistics(const BatchNorm *b, const double *moments, const BatchNormSpec *spec,
-                             int c, float *mean, float *var) {
+                             int c, float s, float *mean, float *var) {
     double count = (double)b->batch * b->row, sum = 0, squares = 0;
     size_t channels = (size_t)b->channels, planes = (size_t)b->batch * channels;
     for (size_t p = (size_t)c; p < planes; p += channels) sum += moments[2 * p];
@@ -74,8 +79,8 @@ static void batch_statistics(const BatchNorm *b, const double *moments, const Ba
     *var = (float)(squares / count);
     /* the running statistics; a single element has no unbiased variance */
     float unbiased = count > 1 ? (float)(squares / (count - 1)) : *var, m = spec->momentum;
-    spec->mean[c] = (1 - m) * spec->mean[c] + m * *mean;
-    spec->var[c] = (1 - m) * spec->var[c] + m * unbiased;
+    spec->mean[c] = (1 - m) * spec->mean[c] + m * (*mean / s);
+    spec->var[c] = (1 - m) * spec->var[c] + m * (unbiased / (s * s));
 }
 
 VECTOR static void normalize_row(const float *restrict x, int count, float mean, float scale,
@@ -87,13 +92,12 @@ static void prepare_channel(void *context, int c, int worker) {
     (void)worker;
     const Forward *f = context;
     const BatchNorm *b = f->entry->saved;
-    float mean = f->spec->mean[c], var = f->spec->var[c];
-    if (b->training) {
-        const Tensor *x = f->entry->in[0];
-        batch_statistics(b, x->moments ? x->moments : f->moments, f->spec, c, &mean, &var);
-    }
+    const Tensor *x = f->entry->in[0], *divisor = f->entry->in[DIVISOR];
+    float mean = f->spec->mean[c], var = f->spec->var[c], s = divisor ? divisor->data[c] : 1;
+    if (b->training)
+        batch_statistics(b, x->moments ? x->moments : f->moments, f->spec, c, s, &mean, &var);
     b->mean[c] = mean;
-    b->r[c] = 1 / sqrtf(var + f->spec->eps);
+    b->r[c] = 1 / (s * sqrtf(var / (s * s) + b->eps));
     b->scale[c] = f->entry->in[1]->data[c] * b->r[c];
 }
 
@@ -124,35 +128,51 @@ static float *worker_planes(Arena *arena, const BatchNorm *b) {
     return arena_alloc(arena, size_mul(floats, sizeof(float)));
 }
 
-Tensor *op_batchnorm_tail(Tape *tape, Tensor *x, Tensor *gamma, Tensor *beta,
-                          const BatchNormSpec *spec, const Tail *tail) {
+static Tensor *batchnorm(Tape *tape, Tensor *const in[INPUTS], const BatchNormSpec *spec,
+                         const Tail *tail) {
+    Tensor *x = in[0];
     CHECK(x->shape.rank >= 2 && x->shape.rank <= 5 && x->count > 0, "batchnorm: x %s",
           shape_text(&x->shape, (char[SHAPE_TEXT]){0}));
     int batch = x->shape.dim[0], channels = x->shape.dim[1];
     Shape each = SHAPE(channels);
-    CHECK(shape_equal(&gamma->shape, &each) && shape_equal(&beta->shape, &each),
-          "batchnorm: %d channels, gamma %s, beta %s", channels,
-          shape_text(&gamma->shape, (char[SHAPE_TEXT]){0}),
-          shape_text(&beta->shape, (char[SHAPE_TEXT]){0}));
+    for (int k = 1; k < INPUTS; k++)
+        CHECK(k == ADDEND || !in[k] || shape_equal(&in[k]->shape, &each),
+              "batchnorm: %d channels, input %d: %s", channels, k,
+              shape_text(&in[k]->shape, (char[SHAPE_TEXT]){0}));
     BatchNorm *b = arena_alloc(tape->arena, sizeof *b);
-    *b = (BatchNorm){.batch = batch, .channels = channels, .training = spec->training};
+    *b = (BatchNorm){
+        .batch = batch, .channels = channels, .training = spec->training, .eps = spec->eps};
     b->row = (int)(x->count / (size_t)batch / (size_t)channels);
     b->mean = tape_tensor(tape, each)->data;
     b->r = tape_tensor(tape, each)->data;
     b->scale = tape_tensor(tape, each)->data;
     b->tail = tail_new(tape, tail, &x->shape);
-    Entry entry = {.in = {x, gamma, beta, b->tail->tail.addend}, .out = b->tail->out, .saved = b};
+    Entry entry = {.out = b->tail->out, .saved = b};
+    memcpy(entry.in, in, sizeof *in * INPUTS);
+    entry.out->defers = tail_empty(&b->tail->tail);
     ArenaMark mark = arena_mark(tape->arena);
     forward(tape->arena,
             (Forward){.entry = &entry, .spec = spec, .planes = worker_planes(tape->arena, b)});
     arena_rewind(tape->arena, mark);
-    tape_record(tape, &batchnorm_op, entry.out, 4, entry.in, b);
+    tape_record(tape, &batchnorm_op, entry.out, INPUTS, entry.in, b);
     return entry.out;
+}
+
+Tensor *op_batchnorm_tail(Tape *tape, Tensor *x, Tensor *gamma, Tensor *beta,
+                          const BatchNormSpec *spec, const Tail *tail) {
+    return batchnorm(tape, (Tensor *[INPUTS]){x, gamma, beta, tail ? tail->addend : NULL}, spec,
+                     tail);
 }
 
 Tensor *op_batchnorm(Tape *tape, Tensor *x, Tensor *gamma, Tensor *beta,
                      const BatchNormSpec *spec) {
     return op_batchnorm_tail(tape, x, gamma, beta, spec, NULL);
+}
+
+Tensor *op_batchnorm_divided(Tape *tape, Tensor *x, Tensor *s, Tensor *gamma, Tensor *beta,
+                             const BatchNormSpec *spec) {
+    CHECK(spec->training, "batchnorm of x / s in evaluation");
+    return batchnorm(tape, (Tensor *[INPUTS]){x, gamma, beta, NULL, s}, spec, NULL);
 }
 
 typedef struct Backward {
@@ -176,12 +196,22 @@ VECTOR static void row_gradient(const float *x, const float *dy, int count, floa
  * In training x[i] also moves mean, by 1/M, and var, by 2 (x[i] - mean) / M, with dr/dvar = -r^3/2:
  *   dh[j]/dx[i] = r ([i = j] - 1/M - h[i] h[j] / M)
  * and the sum over j of gamma dy[j] dh[j]/dx[i] is
- *   dx[i] = gamma r (dy[i] - dbeta / M - h[i] dgamma / M) */
+ *   dx[i] = gamma r (dy[i] - dbeta / M - h[i] dgamma / M)
+ * All of it holds for x / s as well. Of s only the part that eps has in r is left, since r^-2 = var
+ * + eps s^2: dr/ds = -eps s r^3. */
+/* d loss / d y of one plane: in plane[], or where it lies. */
+static const float *result_gradient(const BatchNorm *b, size_t p, float *plane) {
+    const Deferred *deferred = b->tail->out->deferred;
+    if (!deferred) return tail_gradient(b->tail, p, plane);
+    deferred->plane(deferred->context, p, plane);
+    return plane;
+}
+
 static void sum_plane(void *context, size_t p, int worker) {
     const Backward *back = context;
     const BatchNorm *b = back->entry->saved;
     size_t row = (size_t)b->row;
-    const float *dy = tail_gradient(b->tail, p, back->planes + (size_t)worker * row);
+    const float *dy = result_gradient(b, p, back->planes + (size_t)worker * row);
     tail_addend_gradient(b->tail, p, dy, back->entry->fresh >> ADDEND & 1);
     back->sums[2 * p] = row_sum(dy, row);
     back->sums[2 * p + 1] =
@@ -192,7 +222,7 @@ static void add_channel(void *context, int c, int worker) {
     (void)worker;
     const Backward *back = context;
     const BatchNorm *b = back->entry->saved;
-    Tensor *gamma = back->entry->in[1], *beta = back->entry->in[2];
+    Tensor *gamma = back->entry->in[1], *beta = back->entry->in[2], *s = back->entry->in[DIVISOR];
     size_t channels = (size_t)b->channels, planes = (size_t)b->batch * channels;
     double count = (double)b->batch * b->row, r = (double)b->r[c], sum = 0, dot = 0;
     for (size_t p = (size_t)c; p < planes; p += channels) {
@@ -200,6 +230,9 @@ static void add_channel(void *context, int c, int worker) {
         dot += back->sums[2 * p + 1];
     }
     if (gamma->needs_grad) gamma->grad[c] += (float)(dot * r);
+    if (s && s->needs_grad)
+        s->grad[c] -=
+            (float)((double)gamma->data[c] * (double)b->eps * (double)s->data[c] * r * r * r * dot);
     if (beta->needs_grad) beta->grad[c] += (float)sum;
     back->shift[c] = b->training ? (float)(sum / count) : 0;
     back->slope[c] = b->training ? (float)(dot * r * r / count) : 0;
@@ -216,7 +249,7 @@ static void plane_gradient(const Backward *back, size_t p, const float *dy, bool
 static void deferred_plane(const void *context, size_t p, float *plane) {
     const Backward *back = context;
     const BatchNorm *b = back->entry->saved;
-    plane_gradient(back, p, tail_gradient(b->tail, p, plane), true, plane);
+    plane_gradient(back, p, result_gradient(b, p, plane), true, plane);
 }
 
 static void add_plane(void *context, size_t p, int worker) {
@@ -225,7 +258,7 @@ static void add_plane(void *context, size_t p, int worker) {
     bool store = back->entry->fresh & 1;
     float *dx = back->entry->in[0]->grad + p * (size_t)b->row;
     float *plane = store ? dx : back->planes + (size_t)worker * (size_t)b->row;
-    plane_gradient(back, p, tail_gradient(b->tail, p, plane), store, dx);
+    plane_gradient(back, p, result_gradient(b, p, plane), store, dx);
 }
 
 /* The sums first; then dx, or the promise of it, whose context lasts as long as the tape. */
@@ -269,17 +302,17 @@ typedef struct Trial {
     Tail tail;
 } Trial;
 
-/* Ranks 2 to 5, training; then evaluation; then tails. */
+/* Ranks 2 to 5, training; then evaluation; then tails; then x / s. */
 static void sample(Arena *arena, Rng *rng, int trial, Sample *s) {
     static const Window pool = {{1, 2, 2}, {1, 2, 2}, {0, 0, 0}, {1, 1, 1}};
     static const struct {
         Shape x;
-        bool training, addend, relu, pool;
+        bool training, addend, relu, pool, divided;
     } trials[] = {
-        {{2, {9, 2}}, 1, 0, 0, 0},       {{3, {3, 2, 5}}, 1, 0, 0, 0},
-        {{4, {2, 3, 3, 3}}, 1, 0, 0, 0}, {{5, {2, 2, 2, 2, 3}}, 1, 0, 0, 0},
-        {{4, {2, 3, 2, 2}}, 0, 0, 0, 0}, {{4, {2, 3, 2, 3}}, 1, 1, 0, 0},
-        {{4, {2, 2, 5, 4}}, 0, 1, 1, 1},
+        {{2, {9, 2}}, 1, 0, 0, 0, 0},       {{3, {3, 2, 5}}, 1, 0, 0, 0, 0},
+        {{4, {2, 3, 3, 3}}, 1, 0, 0, 0, 0}, {{5, {2, 2, 2, 2, 3}}, 1, 0, 0, 0, 0},
+        {{4, {2, 3, 2, 2}}, 0, 0, 0, 0, 0}, {{4, {2, 3, 2, 3}}, 1, 1, 0, 0, 0},
+        {{4, {2, 2, 5, 4}}, 0, 1, 1, 1, 0}, {{4, {3, 3, 2, 2}}, 1, 0, 0, 0, 1},
     };
     int channels = trials[trial].x.dim[1];
     Tensor *mean = sample_leaf(arena, rng, SHAPE(channels), 1);
@@ -292,12 +325,21 @@ static void sample(Arena *arena, Rng *rng, int trial, Sample *s) {
     *s = (Sample){3, {sample_leaf(arena, rng, trials[trial].x, 1)}, spec};
     for (int k = 1; k < 3; k++) s->in[k] = sample_leaf(arena, rng, SHAPE(channels), 1);
     if (trials[trial].addend) s->in[s->inputs++] = sample_leaf(arena, rng, trials[trial].x, 1);
+    if (trials[trial].divided) { /* of either sign, not near 0, and eps counts */
+        s->inputs = INPUTS;
+        Tensor *divisor = s->in[DIVISOR] = sample_leaf(arena, rng, SHAPE(channels), 0.3f);
+        for (int c = 0; c < channels; c++) divisor->data[c] += copysignf(1, divisor->data[c]);
+        spec->spec.eps = 0.5f;
+    }
     if (trials[trial].relu) avoid_kinks(arena, rng, &spec->spec, s);
 }
 
 static Tensor *run(Tape *tape, const Sample *s) {
     const Trial *spec = s->spec;
     Tail tail = spec->tail;
+    if (s->in[DIVISOR])
+        return op_batchnorm_divided(tape, s->in[0], s->in[DIVISOR], s->in[1], s->in[2],
+                                    &spec->spec);
     tail.addend = s->in[ADDEND];
     return op_batchnorm_tail(tape, s->in[0], s->in[1], s->in[2], &spec->spec, &tail);
 }
@@ -307,7 +349,7 @@ const Op batchnorm_op = {
     .backward = backward,
     .fills = 1 | 1 << ADDEND,
     .defers = 1,
-    .samples = 7,
+    .samples = 8,
     .sample = sample,
     .forward = run,
 };
