@@ -14,11 +14,11 @@ DIRS   := autograd autograd/ops autograd/cells autograd/kernels nn nn/layers opt
 
 CFLAGS   ?= -O3 -g
 CPPFLAGS += -I. -I$(BUILD) -I/usr/include/stb -D_GNU_SOURCE -MMD -MP
-STRICT   := -std=c11 -Wall -Wextra -Wshadow -Wmissing-prototypes -Wstrict-prototypes -Wvla \
-            -Wpointer-arith -Wwrite-strings -Werror -pthread $(EXACT)
 # No result may depend on the compiler's liberties: no contraction, no fast-math. The last two change no value either
 # (nobody reads the floating-point status flags or errno); they let comparisons and roundings become vectors.
 EXACT    := -ffp-contract=off -fno-trapping-math -fno-math-errno
+STRICT   := -std=c11 -Wall -Wextra -Wshadow -Wmissing-prototypes -Wstrict-prototypes -Wvla \
+            -Wpointer-arith -Wwrite-strings -Werror -pthread $(EXACT)
 LDLIBS   := -lopenblas -ljansson -lprotobuf-c -lz -lm -pthread
 
 LIB_SRC   := $(wildcard $(addsuffix /*.c,$(DIRS)))

@@ -81,12 +81,11 @@ VECTOR static void fake_elements(const void *context, size_t begin, size_t end) 
     }
 }
 
-VECTOR static void fake_and_mask(const void *context, size_t begin, size_t end) {
-    const Rounding r = *(const Rounding *)context;
-    const float *restrict in = r.x;
-    float *restrict out = r.y;
-    uint8_t *restrict mask = r.mask;
-    for (size_t i = begin; i < end; i++) {
+/* A function of its own: its parameters tell the compiler that the arrays are apart. */
+VECTOR static void round_and_mask(const Rounding *rounding, size_t count, const float *restrict in,
+                                  float *restrict out, uint8_t *restrict mask) {
+    const Rounding r = *rounding;
+    for (size_t i = 0; i < count; i++) {
         float given = in[i], x = given <= r.cut ? r.cut : given; /* NaN stays */
         float code = code_unclamped(x, r.scale, r.zero);
         float y = r.scale * (clamp_float(code, r.qmin, r.qmax) - r.zero);
@@ -94,6 +93,11 @@ VECTOR static void fake_and_mask(const void *context, size_t begin, size_t end) 
         out[i] = x == x ? y : x;
         mask[i] = (v >= r.least) & (v <= r.most) & !(given <= r.cut);
     }
+}
+
+static void fake_and_mask(const void *context, size_t begin, size_t end) {
+    const Rounding *r = context;
+    round_and_mask(r, end - begin, r->x + begin, r->y + begin, r->mask + begin);
 }
 
 /* y for all channels; mask[x->count] or NULL. */
