@@ -142,6 +142,60 @@ static void ops_with_tails(void **state) {
     arena_free(arena);
 }
 
+/* Two batchnorms behind a convolution, then rounding. The whole hands gradients over by planes and
+ * lets the convolution take the moments; in the parts a reshape, which does neither, lies between.
+ */
+static Tensor *twice_normalised(Tape *tape, const Case *c, bool whole) {
+    Tensor *y = op_conv_tail(tape, c->in[0], c->in[1], c->in[2], &(ConvSpec){c->window, 1},
+                             &(Tail){.moments = whole});
+    size_t channels = c->in[1]->count / (size_t)(2 * 3 * 3);
+    Tensor *ones = tensor_zeros(tape->arena, SHAPE((int)channels));
+    for (size_t k = 0; k < channels; k++) ones->data[k] = 1;
+    Tensor *other = c->tail.pool ? op_maxpool(tape, y, &c->pool) : NULL; /* a second reader */
+    for (int k = 0; k < 2; k++) {
+        if (!whole) y = op_reshape(tape, y, y->shape);
+        y = op_batchnorm(tape, y, ones, c->in[2], &c->norm);
+    }
+    if (!whole) y = op_reshape(tape, y, y->shape);
+    y = op_fakequant_joined(tape, y, &c->q, STE_CODE, c->tail.relu, &c->pool);
+    return other ? op_add(tape, y, other) : y;
+}
+
+static Tensor *by_planes(Tape *tape, const Case *c) {
+    return twice_normalised(tape, c, true);
+}
+static Tensor *by_values(Tape *tape, const Case *c) {
+    return twice_normalised(tape, c, false);
+}
+
+static void deferred_gradients(void **state) {
+    (void)state;
+    Arena *arena = arena_new();
+    Rng rng = rng_stream(6, RNG_TEST, 0);
+    for (int trial = 0; trial < 60; trial++) {
+        arena_reset(arena);
+        float scale = 0.3f;
+        int32_t zero = trial % 3;
+        Case c = {.window = window_identity(), .q = {1, &scale, &zero, 0, 9}};
+        int channels = random_between(&rng, 1, 30);
+        c.window.kernel[1] = c.window.kernel[2] = 3;
+        Shape x = SHAPE(random_between(&rng, 1, 20), 2, random_between(&rng, 4, 20),
+                        random_between(&rng, 4, 20));
+        c.in[0] = integers(arena, &rng, x);
+        c.in[1] = integers(arena, &rng, SHAPE(channels, 2, 3, 3));
+        c.in[2] = integers(arena, &rng, SHAPE(channels));
+        c.norm = (BatchNormSpec){tensor_zeros(arena, SHAPE(channels))->data,
+                                 tensor_zeros(arena, SHAPE(channels))->data, 0.1f, 1e-5f, true};
+        Shape value = window_shape(&c.window, &x, channels);
+        c.pool = random_pool(&rng, &value);
+        c.tail.relu = trial & 1;
+        if (trial & 2) c.tail.pool = &c.pool;
+        bool given[INPUTS] = {trial & 4, true, true};
+        compare(arena, &c, by_planes, by_values, given);
+    }
+    arena_free(arena);
+}
+
 static Tensor *joined(Tape *tape, const Case *c) {
     return op_fakequant_joined(tape, c->in[0], &c->q, STE_CODE, c->tail.relu, &c->pool);
 }
@@ -172,6 +226,7 @@ static void rounding_joined(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(ops_with_tails),
+        cmocka_unit_test(deferred_gradients),
         cmocka_unit_test(rounding_joined),
     };
     return cmocka_run_group_tests(tests, NULL, stop_pool);
