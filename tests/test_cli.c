@@ -132,12 +132,15 @@ static void refuses_wrong_outputs(void **state) {
         "train --resume float.st --log float.st",
         "eval float.st --predictions float.st",
         "calibrate float.st --config tiny.net -o tiny.net",
+        "sensitivity calibrated.st --write-config calibrated.st",
+        "sweep float.st --csv float.st",
     };
     for (size_t i = 0; i < sizeof in_and_out / sizeof *in_and_out; i++)
         refused(2, "is input and output; name another output", "%s", in_and_out[i]);
     must("train --model mlp --epochs 0 --limit 10 -o mlp"); /* a net of the zoo is no file */
     must("train --model mlp --epochs 0 --limit 10 -o mlp");
     refused(2, "y.st would be written twice", "train --model tiny.net --log y.st -o y.st");
+    refused(2, "y.st would be written twice", "sweep float.st --csv y.st -o y.st");
     assert_false(file_exists("x.st") || file_exists("y.st"));
     must("eval float.st --data data"); /* it is still there */
 }
