@@ -237,7 +237,7 @@ static void exports(void **state) {
     file_text("linear.net", "x = input shape=1x12x12\nf = flatten x\nfc = linear f out=4\n");
     must("train --model linear.net --data data --epochs 1 -o linear.st -q");
     must("freeze --dynamic linear.st -o dynamic.st -q");
-    refused(3, "linear.net: quantized dynamically", "export c dynamic.st -o x.c");
+    refused(3, "dynamic.st: linear.net is quantized dynamically", "export c dynamic.st -o x.c");
     assert_int_equal(shell("cp frozen.st x.h"), 0);
     refused(2, "x.h would be replaced by the header", "export c x.h -o x.c");
     assert_true(same_bytes("frozen.st", "x.h"));
