@@ -224,6 +224,13 @@ bool file_commit(FileWriter *writer, Error *error) {
     return !failure;
 }
 
+bool file_save(const char *path, const void *data, size_t size, Error *error) {
+    FileWriter *writer = file_create(path, error);
+    if (!writer) return false;
+    file_write(writer, data, size);
+    return file_commit(writer, error);
+}
+
 void file_abandon(FileWriter *writer) {
     if (!writer) return;
     FileWriter **link = &open_writers;
@@ -244,4 +251,10 @@ bool file_probe(const char *path, Error *error) {
     FileWriter *writer = file_create(path, error);
     file_abandon(writer);
     return writer != NULL;
+}
+
+bool file_same(const char *a, const char *b) {
+    struct stat one, other;
+    return a && b && stat(a, &one) == 0 && stat(b, &other) == 0 && one.st_dev == other.st_dev &&
+           one.st_ino == other.st_ino;
 }

@@ -40,6 +40,9 @@ bool file_write(FileWriter *writer, const void *data, size_t size);
  * fsync, fails is the new file already in place. The writer is gone either way. */
 bool file_commit(FileWriter *writer, Error *error);
 
+/* The three steps at once, for data that lies in memory. */
+bool file_save(const char *path, const void *data, size_t size, Error *error);
+
 /* Removes the temporary and the writer; NULL is fine. */
 void file_abandon(FileWriter *writer);
 
@@ -49,3 +52,6 @@ void file_abandon_all(void);
 /* Can `path` be written? Begins a save and abandons it, so that a program fails before its long
  * work and not after. */
 bool file_probe(const char *path, Error *error);
+
+/* Do both paths, which may be NULL, lead to one file that exists? */
+bool file_same(const char *a, const char *b);

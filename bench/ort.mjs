@@ -33,7 +33,7 @@ const session = await ort.InferenceSession.create(positionals[0], {
 
 const batches = Array.from({ length: Math.max(1, Math.floor(IMAGES / batch)) }, () => {
     const pixels = Float32Array.from({ length: batch * PIXELS }, () => 4 * Math.random() - 2);
-    return { pixels: new ort.Tensor('float32', pixels, [batch, 1, 28, 28]) };
+    return { [session.inputNames[0]]: new ort.Tensor('float32', pixels, [batch, 1, 28, 28]) };
 });
 
 async function seconds(count) {

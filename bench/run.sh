@@ -37,15 +37,10 @@ integer inference|1|1|infer int8.safetensors|infer-int8|int8.onnx'
 peers='PyTorch|bench/torch_bench.py|5
 ONNX Runtime|bench/ort.mjs|6'
 
-# What can run the program: the first Python on the path, or Debian's own; node, which also wants ONNX files made.
+# What can run the program: the first Python on the path, or Debian's own; or node.
 runner_for() {
     runners='python3 /usr/bin/python3'
-    case $1 in
-    *.mjs)
-        runner_for bench/onnx_netbn.py >/dev/null || return 1
-        runners=node
-        ;;
-    esac
+    case $1 in *.mjs) runners=node ;; esac
     for runner in $runners; do
         if "$runner" "$1" --version >"$work/version" 2>/dev/null; then
             echo "$runner"
@@ -86,11 +81,9 @@ make_files() {
     "$stair" calibrate "$work/float.safetensors" --images 256 -q -o "$work/calibrated.safetensors"
     "$stair" finetune "$work/calibrated.safetensors" --epochs 1 --limit 512 -q -o "$work/qat.safetensors"
     "$stair" freeze "$work/qat.safetensors" -q -o "$work/int8.safetensors"
-    if python=$(runner_for bench/onnx_netbn.py); then
-        for file in float int8; do
-            "$python" bench/onnx_netbn.py "$work/$file.safetensors" "$work/$file.onnx"
-        done
-    fi
+    for file in float int8; do
+        "$stair" export onnx "$work/$file.safetensors" -o "$work/$file.onnx" >/dev/null
+    done
 }
 
 measure() {
@@ -197,8 +190,9 @@ END
 - Training and fine-tuning: a step of SGD with momentum, from images in memory to new weights. stair normalises the
   bytes within the time, its peers get floats; its weights have a scale per channel, those of PyTorch's qnnpack
   configuration one per tensor.
-- Integer inference in ONNX Runtime: the integers of the same file between QuantizeLinear and DequantizeLinear, which it
-  fuses to QLinearConv, NhwcMaxPool and QGemm. On a processor without VNNI its sums saturate at 16 bits; stair's never do.
+- Inference in ONNX Runtime: the same nets by \`stair export onnx\`; the integers of the 8-bit one lie between
+  QuantizeLinear and DequantizeLinear, which it fuses to QLinearConv, NhwcMaxPool and QGemm. On a processor without
+  VNNI its sums saturate at 16 bits; stair's never do.
 
 The commands of a round, with files that run.sh makes:
 

@@ -8,13 +8,12 @@ static bool can_explain(const QNode *q, int element, Error *error) {
     if (q->into)
         return error_set(error, ERROR_INPUT, "%s: it is a part of %s: name that", name,
                          q->into->name);
-    if (!q->rule->arrays)
-        return error_set(error, ERROR_INPUT,
-                         "%s: a %s has no weights; explained are layers that "
-                         "have",
-                         name, q->node->layer->name);
     if (q->simulated)
         return error_set(error, ERROR_INPUT, "%s: it stays float, there are no integers", name);
+    if (!q->rule->arrays)
+        return error_set(error, ERROR_INPUT,
+                         "%s: a %s has no weights; explained are layers that have", name,
+                         q->node->layer->name);
     if (element < 0 || element >= count)
         return error_set(error, ERROR_INPUT, "%s: element %d, its result has 0 to %d", name,
                          element, count - 1);

@@ -50,6 +50,14 @@ bool model_expect(const Model *model, const char *path, unsigned wanted, const c
                      stage_name(model->stage), hint);
 }
 
+bool model_has_grids(const Model *model, const char *name, Error *error) {
+    return !model->dynamic ||
+           error_set(error, ERROR_INPUT,
+                     "%s is quantized dynamically: ranges are found while running, values have no "
+                     "grids; begin with the float model",
+                     name);
+}
+
 bool model_quantize(Model *model, const QuantConfig *config, Error *error) {
     CHECK(model->stage == STAGE_FLOAT, "stage %s", stage_name(model->stage));
     model->quant = quant_prepare(model->graph, config, error);

@@ -164,10 +164,13 @@ bool quant_select(QuantNet *net, const Method *method, double percentile, Error 
         const QuantSpec *spec = &quantizer->spec;
         quantizer->method = spec->method ? spec->method : method;
         quantizer->percentile = percentile;
-        if (!quantizer->seen.batches ||
-            (quantizer->method->from_histogram && !quantizer->seen.histogram))
+        if (!quantizer->seen.batches)
             return error_set(error, ERROR_INPUT, "%s: its quantizer has seen no data",
                              quantizer->name);
+        if (quantizer->method->from_histogram && !quantizer->seen.histogram)
+            return error_set(error, ERROR_INPUT,
+                             "%s: it has a range but no histogram, from which %s would choose",
+                             quantizer->name, quantizer->method->name);
         if (spec->symmetric && !spec->is_signed && quantizer->seen.min < 0)
             return error_set(
                 error, ERROR_INPUT,

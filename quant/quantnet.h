@@ -59,7 +59,7 @@ char *quant_text(const QuantNet *net, Arena *arena);
 
 /* Ranges. While calibrating: quant_collect gives every value a histogram to fill; quant_select then
  * chooses all ranges by one method, again and again if wanted. ERROR_INPUT, naming it, for a
- * quantizer that has seen no data. */
+ * quantizer that has seen no data, or not what the method needs. */
 void quant_collect(QuantNet *net);
 bool quant_select(QuantNet *net, const Method *method, double percentile, Error *error);
 /* While fine-tuning: values are rounded, and from the present ranges on these follow by moving

@@ -132,12 +132,15 @@ static void refuses_wrong_outputs(void **state) {
         "train --resume float.st --log float.st",
         "eval float.st --predictions float.st",
         "calibrate float.st --config tiny.net -o tiny.net",
+        "sensitivity calibrated.st --write-config calibrated.st",
+        "sweep float.st --csv float.st",
     };
     for (size_t i = 0; i < sizeof in_and_out / sizeof *in_and_out; i++)
         refused(2, "is input and output; name another output", "%s", in_and_out[i]);
     must("train --model mlp --epochs 0 --limit 10 -o mlp"); /* a net of the zoo is no file */
     must("train --model mlp --epochs 0 --limit 10 -o mlp");
     refused(2, "y.st would be written twice", "train --model tiny.net --log y.st -o y.st");
+    refused(2, "y.st would be written twice", "sweep float.st --csv y.st -o y.st");
     assert_false(file_exists("x.st") || file_exists("y.st"));
     must("eval float.st --data data"); /* it is still there */
 }
@@ -234,7 +237,7 @@ static void exports(void **state) {
     file_text("linear.net", "x = input shape=1x12x12\nf = flatten x\nfc = linear f out=4\n");
     must("train --model linear.net --data data --epochs 1 -o linear.st -q");
     must("freeze --dynamic linear.st -o dynamic.st -q");
-    refused(3, "linear.net: quantized dynamically", "export c dynamic.st -o x.c");
+    refused(3, "dynamic.st: linear.net is quantized dynamically", "export c dynamic.st -o x.c");
     assert_int_equal(shell("cp frozen.st x.h"), 0);
     refused(2, "x.h would be replaced by the header", "export c x.h -o x.c");
     assert_true(same_bytes("frozen.st", "x.h"));

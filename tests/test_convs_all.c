@@ -183,8 +183,8 @@ static void test_transposed_channels(void **state) {
         fill_integers(&rng, tensor_grad(tape->arena, back), back->count);
         entry = &tape->entries[tape->count - 1];
         entry->op->backward(entry);
-        const Tensor *wanted =
-            op_outputs_first(tape, &(Tensor){w->shape, w->count, back->grad, NULL, false}, t);
+        const Tensor *wanted = op_outputs_first(
+            tape, &(Tensor){.shape = w->shape, .count = w->count, .data = back->grad}, t);
         assert_same("gradient of the way back", g, wanted->data, v->count);
         graph_free(graph);
     }

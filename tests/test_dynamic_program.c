@@ -105,6 +105,11 @@ static void says_what_to_do_instead(void **state) {
     refused(2, "--per-tensor: only with --dynamic", "freeze --per-tensor calibrated.st -o no.st");
     refused(3, "stage frozen", "calibrate dynamic.st --data data -o no.st");
     refused(3, "stage frozen", "finetune dynamic.st --data data -o no.st");
+    refused(3, "dynamic.st is quantized dynamically", "explain dynamic.st fc --data data");
+    refused(3, "lstm: it stays float", "explain calibrated.st lstm --data data");
+    refused(3, "dynamic.st: rows.net is quantized dynamically", "export c dynamic.st -o no.c");
+    refused(3, "dynamic.st: rows.net is quantized dynamically",
+            "export onnx dynamic.st -o no.onnx");
     refused(3, "stage frozen", "sweep dynamic.st --data data -o no.json");
     refused(3, "stage frozen", "train --resume dynamic.st");
     file_text("convs.net",

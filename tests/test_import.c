@@ -189,6 +189,8 @@ static void other_files_are_refused(void **state) {
     refused("dict", "lenet6", ERROR_USAGE, "did you mean 'lenet5'");
     refused("dict", "lenet5", ERROR_INPUT, "do not fit the net lenet5");
     refused("float", scratch_path("small.net"), ERROR_INPUT, "is a stair model already");
+    refused("float", NULL, ERROR_INPUT, "is a stair model already");
+    refused("none", NULL, ERROR_INPUT, "too short");
     refused("zip", "mlp", ERROR_INPUT, "this is a zip archive");
     refused("none", "mlp", ERROR_INPUT, "too short");
     refused("nowhere", "mlp", ERROR_IO, "nowhere");

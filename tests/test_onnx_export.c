@@ -290,7 +290,7 @@ static void test_dynamic(void **state) {
     Model *model = model_of(IMAGE "f = flatten x\ny = linear f out=3\n");
     assert_true(model_freeze_dynamic(model, true, &error));
     assert_null(onnx_model(model, "1", arena, &error));
-    assert_error(&error, ERROR_INPUT, "export the float model");
+    assert_error(&error, ERROR_INPUT, "is quantized dynamically");
     model_free(model);
     arena_free(arena);
 }
@@ -346,7 +346,7 @@ static void test_a_refusal_leaves_the_file(void **state) {
     Model *model = model_of(IMAGE "y = relu6 x\ny_min = relu y\n");
     Error error = {0};
     assert_false(export(model, scratch_path("old.onnx"), &error));
-    assert_error(&error, ERROR_INPUT, "old.onnx: two tensors");
+    assert_error(&error, ERROR_INPUT, "two tensors");
     size_t size;
     assert_string_equal((char *)read(arena, scratch_path("old.onnx"), &size), "old");
     Error missing = {0};

@@ -78,6 +78,7 @@ static int command_explain(const Settings *settings, Error *error) {
     Dataset *data = NULL;
     bool ok = model &&
               model_expect(model, path, quantized, "calibrate it first: stair calibrate", error) &&
+              model_has_grids(model, path, error) &&
               (data = dataset_open(settings->data, false, 0, error)) &&
               model_fits(model, data, error);
     if (ok && settings->index >= data->count)

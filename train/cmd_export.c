@@ -13,15 +13,25 @@ static bool options_fit(const Export *format, const Settings *settings, Error *e
     return true;
 }
 
+/* What a format cannot say is told by node; people know the file. */
+static bool write_model(Model *model, const char *path, const Export *format,
+                        const Settings *settings, ExportReport *report, Error *error) {
+    ExportOptions options = {.input = path, .version = STAIR_VERSION, .prefix = settings->prefix};
+    Error reason = {0};
+    if (format->write(model, settings->output, &options, report, &reason)) return true;
+    if (reason.code == ERROR_INPUT)
+        return error_set(error, ERROR_INPUT, "%.900s: %.1100s", path, reason.message);
+    return error_set(error, reason.code, "%s", reason.message);
+}
+
 static int command_export(const Settings *settings, Error *error) {
     const char *path = settings->arguments[1];
     const Export *format = export_find(settings->arguments[0], error);
     if (!format || !options_fit(format, settings, error)) return error->code;
     Model *model = model_load(path, error);
-    ExportOptions options = {.input = path, .version = STAIR_VERSION, .prefix = settings->prefix};
     ExportReport report = {""};
     if (model && model_expect(model, path, format->stages, format->hint, error) &&
-        format->write(model, settings->output, &options, &report, error) && !settings->quiet)
+        write_model(model, path, format, settings, &report, error) && !settings->quiet)
         fputs(report.text, stderr);
     model_free(model);
     return error->code;
@@ -49,6 +59,7 @@ const Command export_command = {
     .options = options,
     .more_help = list_formats,
     .examples = "stair export c int8.safetensors -o model.c\n"
-                "stair export c int8.safetensors --prefix shoes -o shoes.c\n",
+                "stair export c int8.safetensors --prefix shoes -o shoes.c\n"
+                "stair export onnx int8.safetensors -o int8.onnx\n",
     .run = command_export,
 };

@@ -59,20 +59,7 @@ static bool report(const MixedStudy *study, const Settings *settings, Error *err
         json_pack("{s:i, s:f, s:{s:f, s:f}, s:s, s:o}", "images", study->data->count, "float",
                   study->float_accuracy, "all", "accuracy", study->all_accuracy, "sqnr",
                   study->all_sqnr, "most_sensitive", worst->name, "layers", layers);
-    return json_line(stdout, json) ||
-           error_set(error, ERROR_IO, "standard output cannot be written");
-}
-
-static bool write_json(const char *path, json_t *json, Error *error) {
-    char *text = json_dumps(json, JSON_INDENT(2) | JSON_REAL_PRECISION(9));
-    json_decref(json);
-    FileWriter *writer = text ? file_create(path, error) : NULL;
-    if (writer) {
-        file_write(writer, text, strlen(text));
-        file_write(writer, "\n", 1);
-    }
-    free(text);
-    return writer && file_commit(writer, error);
+    return json_print(json, error);
 }
 
 static bool search(MixedStudy *study, const Settings *settings, Error *error) {
@@ -82,7 +69,7 @@ static bool search(MixedStudy *study, const Settings *settings, Error *error) {
                           .bytes = settings->size};
     if (!mixed_search(study, &budget, error)) return false;
     QuantConfig config = mixed_config(study);
-    if (!write_json(settings->write_config, quant_config_to_json(&config), error)) return false;
+    if (!json_save(quant_config_to_json(&config), settings->write_config, error)) return false;
     if (settings->quiet) return true;
     fprintf(stderr, "stair: %s: accuracy %.4f (float %.4f), %lld bytes of weights;",
             settings->write_config, study->all_accuracy, study->float_accuracy,

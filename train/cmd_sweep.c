@@ -137,9 +137,7 @@ static int print_row(Work *work, int bits, int weight_bits, Error *error) {
 }
 
 static bool report(Work *work, Error *error) {
-    if (work->settings.json)
-        return json_line(stdout, sweep_to_json(&work->sweep)) ||
-               error_set(error, ERROR_IO, "standard output cannot be written");
+    if (work->settings.json) return json_print(sweep_to_json(&work->sweep), error);
     printf("float %.4f\n%11s %7s  %18s  %18s  %5s\n", work->sweep.float_accuracy, "activations",
            "weights", "calibrated", "fine-tuned", "seeds");
     each_pair(work, print_row, error);

@@ -4,8 +4,8 @@
 #include <errno.h>
 #include <signal.h>
 #include <string.h>
-#include <sys/stat.h>
 
+#include "autograd/file.h"
 #include "autograd/kernels/parallel.h"
 #include "nn/nearest.h"
 #include "nn/zoo.h"
@@ -89,34 +89,27 @@ static int run_version(void) {
     return flush_results(&error) ? 0 : report(&error);
 }
 
-/* Do two paths, which may be NULL, lead to one file that exists? */
-static bool same_file(const char *a, const char *b) {
-    struct stat one, other;
-    return a && b && stat(a, &one) == 0 && stat(b, &other) == 0 && one.st_dev == other.st_dev &&
-           one.st_ino == other.st_ino;
-}
-
 static bool is_input(const Settings *s, const char *path) {
-    if (same_file(path, s->config)) return true;
-    if (s->model && !zoo_find(s->model) && same_file(path, s->model)) return true;
+    if (file_same(path, s->config)) return true;
+    if (s->model && !zoo_find(s->model) && file_same(path, s->model)) return true;
     for (int i = 0; i < s->argument_count; i++)
-        if (same_file(path, s->arguments[i])) return true;
+        if (file_same(path, s->arguments[i])) return true;
     return false;
 }
 
 /* A result must not replace what it was made from, nor another result. */
 static bool outputs_are_new(const Settings *s, Error *error) {
-    const char *const outputs[] = {s->output, s->predictions, s->log};
+    const char *const outputs[] = {s->output, s->predictions, s->log, s->csv, s->write_config};
     enum { OUTPUTS = sizeof outputs / sizeof *outputs };
     for (int i = 0; i < OUTPUTS; i++) {
         const char *out = outputs[i];
         if (!out) continue;
-        bool resumed = i > 0 && same_file(out, s->resume); /* a run itself goes on in its file */
+        bool resumed = i > 0 && file_same(out, s->resume); /* a run itself goes on in its file */
         if (resumed || is_input(s, out))
             return error_set(error, ERROR_USAGE, "%s is input and output; name another output",
                              out);
         for (int k = 0; k < i; k++)
-            if (outputs[k] && (strcmp(out, outputs[k]) == 0 || same_file(out, outputs[k])))
+            if (outputs[k] && (strcmp(out, outputs[k]) == 0 || file_same(out, outputs[k])))
                 return error_set(error, ERROR_USAGE, "%s would be written twice", out);
     }
     return true;

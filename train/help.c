@@ -71,7 +71,7 @@ void help_command(FILE *file, const Command *command) {
 
 static void print_commands(FILE *file) {
     for (int i = 0; command_list[i]; i++)
-        fprintf(file, "  %-10s %s\n", command_list[i]->name, command_list[i]->summary);
+        fprintf(file, "  %-11s %s\n", command_list[i]->name, command_list[i]->summary);
 }
 
 void help_short(FILE *file) {

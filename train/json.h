@@ -14,5 +14,8 @@ json_t *json_number(double value);
  * False if the line could not be written whole: errno says why. */
 bool json_line(FILE *file, json_t *object);
 
-/* The same on standard output, for --json. False and ERROR_IO if it cannot be written. */
+/* Writes `object` to a file, indented, crash-safe, and releases it. False and ERROR_IO. */
+bool json_save(json_t *object, const char *path, Error *error);
+
+/* The line on standard output, for --json. False and ERROR_IO if it cannot be written. */
 bool json_print(json_t *object, Error *error);

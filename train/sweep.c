@@ -172,17 +172,7 @@ bool sweep_resume(Sweep *sweep, const char *path, Error *error) {
 }
 
 bool sweep_write_json(const Sweep *sweep, const char *path, Error *error) {
-    json_t *json = sweep_to_json(sweep);
-    char *text = json_dumps(json, JSON_INDENT(2) | JSON_REAL_PRECISION(9));
-    json_decref(json);
-    CHECK(text, "JSON of a sweep");
-    FileWriter *writer = file_create(path, error);
-    if (writer) {
-        file_write(writer, text, strlen(text));
-        file_write(writer, "\n", 1);
-    }
-    free(text);
-    return writer && file_commit(writer, error);
+    return json_save(sweep_to_json(sweep), path, error);
 }
 
 bool sweep_write_csv(const Sweep *sweep, const char *path, Error *error) {

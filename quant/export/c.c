@@ -2,7 +2,6 @@
  * OUT.h. */
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #include "autograd/file.h"
 #include "quant/export/c/source.h"
@@ -70,22 +69,12 @@ static bool write_files(const CSource *source, const char *code_path, const char
     return false;
 }
 
-static bool same_file(const char *a, const char *b) {
-    struct stat one, other;
-    return stat(a, &one) == 0 && stat(b, &other) == 0 && one.st_dev == other.st_dev &&
-           one.st_ino == other.st_ino;
-}
-
 static bool write(Model *model, const char *path, const ExportOptions *options,
                   ExportReport *report, Error *error) {
-    if (model->dynamic)
-        return error_set(error, ERROR_INPUT,
-                         "%s: quantized dynamically, it computes with floats between its integers; "
-                         "C has integers alone: calibrate and freeze the float model",
-                         model->graph->name);
+    if (!model_has_grids(model, model->graph->name, error)) return false;
     Arena *arena = arena_new();
     char *header = prefix_fits(options->prefix, error) ? header_path(path, arena, error) : NULL;
-    if (header && options->input && same_file(header, options->input)) {
+    if (header && file_same(header, options->input)) {
         error_set(error, ERROR_USAGE, "%s would be replaced by the header; name another output",
                   options->input);
         header = NULL;

@@ -10,28 +10,23 @@ static bool write_file(const Onnx__ModelProto *proto, Arena *arena, const char *
     size_t bytes = onnx__model_proto__get_packed_size(proto);
     uint8_t *data = arena_alloc(arena, bytes);
     onnx__model_proto__pack(proto, data);
-    FileWriter *writer = file_create(path, error);
-    if (!writer) return false;
-    file_write(writer, data, bytes);
-    return file_commit(writer, error);
+    return file_save(path, data, bytes, error);
 }
 
 static void tell(const Model *model, const Onnx__ModelProto *proto, const char *path,
                  ExportReport *report) {
-    snprintf(
-        report->text, sizeof report->text,
-        "%s: %zu nodes, opset %d, %s; the input is a normalised image, mean and std are in its "
-        "metadata\n",
-        path, proto->graph->n_node, ONNX_OPSET, model->quant ? "integers in QDQ form" : "float");
+    snprintf(report->text, sizeof report->text,
+             "stair: %s: %zu nodes, opset %d, %s; the input is a normalised image, mean and std "
+             "are in its metadata\n",
+             path, proto->graph->n_node, ONNX_OPSET,
+             model->quant ? "integers in QDQ form" : "float");
 }
 
 static bool write(Model *model, const char *path, const ExportOptions *options,
                   ExportReport *report, Error *error) {
     Arena *arena = arena_new();
-    Error reason = {0};
-    Onnx__ModelProto *proto = onnx_model(model, options->version, arena, &reason);
-    bool ok = proto ? write_file(proto, arena, path, error)
-                    : error_set(error, reason.code, "%s: %.1000s", path, reason.message);
+    Onnx__ModelProto *proto = onnx_model(model, options->version, arena, error);
+    bool ok = proto && write_file(proto, arena, path, error);
     if (ok) tell(model, proto, path, report);
     arena_free(arena);
     return ok;

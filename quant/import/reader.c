@@ -26,11 +26,10 @@ static const Reader *reader_of(const ImportFile *file) {
 
 static Model *read_with(const Reader *reader, const ImportFile *file, const char *net,
                         Error *error) {
-    if (reader->carries_net == (net != NULL)) {
+    if (reader->carries_net && net) {
         error_set(error, ERROR_USAGE,
-                  net ? "%s: %s says itself what net it holds: --model cannot be given"
-                      : "%s: %s holds arrays and no net: name it with --model",
-                  file->path, reader->name);
+                  "%s: %s says itself what net it holds: --model cannot be given", file->path,
+                  reader->name);
         return NULL;
     }
     Graph *graph = NULL;

@@ -14,12 +14,13 @@ typedef struct ImportFile {
 } ImportFile;
 
 typedef struct Reader {
-    const char *name; /* "ONNX" */
+    const char *name; /* "an ONNX file" */
     bool carries_net; /* its files say what net they hold; others need to be told */
     bool (*knows)(const ImportFile *file);
     /* A model of the file's content, in whatever stage that is; the caller owns it. `graph`, which
-     * is the reader's from now on, even on error, is the net if the file carries none, otherwise
-     * NULL. NULL and ERROR_IO or ERROR_INPUT, all that is wrong or unknown listed at once. */
+     * is the reader's from now on, even on error, is the net that was named; NULL: none was.
+     * NULL and ERROR_IO or ERROR_INPUT, all that is wrong or unknown listed at once; ERROR_USAGE for
+     * a sound file that needs a net to be named. */
     Model *(*read)(const ImportFile *file, Graph *graph, Error *error);
 } Reader;
 

@@ -84,16 +84,25 @@ static bool knows(const ImportFile *file) {
     return true;
 }
 
+/* The content of a file that is a state_dict; NULL and the error if it is anything else. */
+static const SafeFile *open_dict(const char *path, Arena *arena, Error *error) {
+    const SafeFile *content = safetensors_read(arena, path, error);
+    if (!content || !safetensors_meta(content, "stair.stage")) return content;
+    error_set(error, ERROR_INPUT, "%s is a stair model already: every command takes it as it is",
+              path);
+    return NULL;
+}
+
 static Model *read(const ImportFile *file, Graph *graph, Error *error) {
-    Model *model = model_new(graph, error);
-    if (!model) return NULL;
     Arena *arena = arena_new();
-    const SafeFile *content = safetensors_read(arena, file->path, error);
-    bool ok = content != NULL;
-    if (ok && safetensors_meta(content, "stair.stage"))
-        ok = error_set(error, ERROR_INPUT,
-                       "%s is a stair model already: every command takes it as it is", file->path);
-    ok = ok && model_fill(model, adapt(content, graph, arena), file->path, error);
+    const SafeFile *content = open_dict(file->path, arena, error);
+    if (content && !graph)
+        error_set(error, ERROR_USAGE,
+                  "%s: a safetensors file holds arrays and no net: name it with --model",
+                  file->path);
+    Model *model = graph ? model_new(graph, error) : NULL;
+    bool ok =
+        model && content && model_fill(model, adapt(content, graph, arena), file->path, error);
     arena_free(arena);
     if (ok) return model;
     model_free(model);

@@ -1,6 +1,5 @@
-/* The walk: names, values, what matters; the net that comes of it. */
+/* The walk: values, what matters; the net that comes of it. */
 #include "quant/onnx/read.h"
-#include "quant/onnx/recurrent.h"
 
 #include <search.h>
 #include <stdarg.h>
@@ -8,12 +7,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* --- faults --- */
+#include "quant/onnx/recurrent.h"
 
-static const char *node_label(const Onnx__NodeProto *node) {
-    if (node->name && *node->name) return node->name;
-    return node->n_output ? node->output[0] : "(no name)";
-}
+/* --- faults --- */
 
 void onnx_fault(OnnxReader *reader, const Onnx__NodeProto *node, const char *format, ...) {
     enum { SHOWN = 16 };
@@ -26,7 +22,7 @@ void onnx_fault(OnnxReader *reader, const Onnx__NodeProto *node, const char *for
     if (reader->fault_count > SHOWN + 1) return;
     reader->faults = reader->fault_count <= SHOWN
                          ? arena_text(reader->arena, "%s\n  %.80s (%.40s): %s", reader->faults,
-                                      node_label(node), node->op_type ? node->op_type : "?", reason)
+                                      onnx_label(node), node->op_type ? node->op_type : "?", reason)
                          : arena_text(reader->arena, "%s\n  ...", reader->faults);
 }
 
@@ -101,64 +97,13 @@ void onnx_passes(OnnxReader *reader, const Onnx__NodeProto *node, size_t k) {
     memcpy(to->padding, from->padding, sizeof to->padding);
 }
 
-/* --- names of the net's nodes --- */
-
-/* A name as a .net text has them: letters, digits, _ . -, the first no digit. */
-static void make_legal(const char *from, char name[NODE_NAME]) {
-    int length = 0;
-    for (const char *c = from; *c && length < NODE_NAME - 1; c++) {
-        bool letter = (*c >= 'a' && *c <= 'z') || (*c >= 'A' && *c <= 'Z') || *c == '_';
-        bool later = (*c >= '0' && *c <= '9') || *c == '.' || *c == '-';
-        if (!letter && later && length == 0) name[length++] = 'n';
-        name[length++] = letter || later ? *c : *c == '/' ? '.' : '_';
-    }
-    if (length == NODE_NAME) length--;
-    name[length] = 0;
-    if (!length) strcpy(name, "n");
-}
-
-static void make_unique(Graph *net, char name[NODE_NAME]) {
-    char base[NODE_NAME];
-    strcpy(base, name);
-    for (int i = 2; graph_find(net, name); i++)
-        snprintf(name, NODE_NAME, "%.*s_%d", NODE_NAME - 12, base, i);
-}
-
-/* Is the word OPERATOR or OPERATOR_2? */
-static bool is_operator(const char *word, const char *op_type) {
-    size_t length = strlen(op_type);
-    if (strncmp(word, op_type, length) != 0) return false;
-    word += length;
-    return !*word || (*word == '_' && word[1] && !word[1 + strspn(word + 1, "0123456789")]);
-}
-
-/* PyTorch writes MODULE/OPERATOR or MODULE/OPERATOR_2: the module's name, if it is still free.
- * Otherwise an operator's own name is written small, as layers are. */
-static void name_node(OnnxReader *reader, const Onnx__NodeProto *node, char name[NODE_NAME]) {
-    char *label = arena_text(reader->arena, "%s", node_label(node));
-    while (*label == '/') label++;
-    char *slash = strrchr(label, '/'), *last = slash ? slash + 1 : label;
-    bool by_operator = is_operator(last, node->op_type);
-    for (char *c = last; by_operator && *c; c++)
-        if (*c >= 'A' && *c <= 'Z') *c += 'a' - 'A';
-    size_t length = strlen(label); /* stair's own lstm is called NODE_l0 */
-    if (onnx_recurrent(node->op_type) && length > 3 && strcmp(label + length - 3, "_l0") == 0)
-        label[length - 3] = 0;
-    make_legal(label, name);
-    if (by_operator && slash) {
-        char module[NODE_NAME];
-        *slash = 0;
-        make_legal(label, module);
-        if (!graph_find(reader->net, module)) strcpy(name, module);
-    }
-    make_unique(reader->net, name);
-}
+/* --- nodes of the net --- */
 
 Node *onnx_add(OnnxReader *reader, const Onnx__NodeProto *node, const Layer *layer,
                const void *spec, int inputs, const int in[]) {
     char name[NODE_NAME];
     Error reason = {0};
-    name_node(reader, node, name);
+    onnx_name_node(reader, node, name);
     Node *added = graph_add(reader->net, name, layer, spec, inputs, in, &reason);
     if (!added)
         onnx_fault(reader, node, "%.250s", reason.message);
@@ -186,7 +131,7 @@ static bool index_values(OnnxReader *reader, Error *error) {
     for (size_t i = 0; i < proto->n_node; i++) {
         const Onnx__NodeProto *node = proto->node[i];
         if (!node->op_type || !*node->op_type)
-            return error_set(error, ERROR_INPUT, "node %.100s has no operator", node_label(node));
+            return error_set(error, ERROR_INPUT, "node %.100s has no operator", onnx_label(node));
         for (size_t k = 0; k < node->n_output; k++)
             if (*node->output[k] && !add_value(reader, node->output[k], NULL, (int)i, error))
                 return false;
@@ -225,7 +170,7 @@ static bool add_input(OnnxReader *reader, const Onnx__ValueInfoProto *info, Erro
     }
     if (!add_value(reader, name, NULL, -1, error)) return false;
     char legal[NODE_NAME];
-    make_legal(name, legal);
+    onnx_legal_name(name, legal);
     Node *node = graph_add(reader->net, legal, layer_find("input"), &sample, 0, NULL, error);
     if (node) onnx_value_named(reader, name)->node = 0;
     return node != NULL;
@@ -267,13 +212,13 @@ static bool find_matters(OnnxReader *reader, Error *error) {
             OnnxValue *value = onnx_value(reader, node, k);
             if (!value && *node->input[k])
                 return error_set(error, ERROR_INPUT,
-                                 "node %.100s reads %.100s, which nothing makes", node_label(node),
+                                 "node %.100s reads %.100s, which nothing makes", onnx_label(node),
                                  node->input[k]);
             if (!value) continue;
             if (value->maker >= i)
                 return error_set(error, ERROR_INPUT,
                                  "node %.100s reads %.100s, which only a later node makes",
-                                 node_label(node), node->input[k]);
+                                 onnx_label(node), node->input[k]);
             value->readers++;
             value->reader = i;
         }

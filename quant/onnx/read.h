@@ -41,7 +41,7 @@ typedef struct OnnxReader {
     Graph *net;
     int values;
     OnnxValue *value;                      /* [values] */
-    void *names;                           /* how value_find finds them */
+    void *names;                           /* how onnx_value_named finds them */
     bool *matters;                         /* [n_node] the output depends on it */
     bool *done;                            /* [n_node] read together with another */
     OnnxGrid *grid[GRAPH_MAX_NODES];       /* that the value of node i is rounded to; NULL: none */
@@ -78,6 +78,13 @@ const OnnxReading *onnx_reading(const char *op_type); /* NULL: not known */
 /* Notes that a node cannot be read, and why. */
 void onnx_fault(OnnxReader *reader, const Onnx__NodeProto *node, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
+
+/* What messages call a node: its name, or that of its first result. read_names.c */
+const char *onnx_label(const Onnx__NodeProto *node);
+/* `from` as a .net text may have it. */
+void onnx_legal_name(const char *from, char name[NODE_NAME]);
+/* A name that no node of the net has yet. */
+void onnx_name_node(OnnxReader *reader, const Onnx__NodeProto *node, char name[NODE_NAME]);
 
 /* The value of input k; NULL if there is none. */
 OnnxValue *onnx_value(const OnnxReader *reader, const Onnx__NodeProto *node, size_t k);

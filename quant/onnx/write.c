@@ -33,7 +33,7 @@ void onnx_float_layer(const OnnxWriter *writer, const Node *node, const char *co
     onnx_layer(writer, node, in, params, param, out);
 }
 
-void onnx_write_float(OnnxWriter *writer) {
+static void write_float(OnnxWriter *writer) {
     for (int i = 0; i < writer->net->nodes; i++) {
         const Node *node = &writer->net->node[i];
         const char *in[LAYER_MAX_INPUTS];
@@ -53,7 +53,7 @@ static bool write_graph(OnnxWriter *writer, const Model *model, Error *error) {
                              net->node[i].name, net->node[i].layer->name);
     onnx_input(graph, net->node[0].name, &net->node[0].shape);
     if (!model->quant)
-        onnx_write_float(writer);
+        write_float(writer);
     else if (!onnx_write_quantized(writer, model->quant, error))
         return false;
     const Node *last = graph_output(net);
@@ -95,12 +95,7 @@ static Onnx__ModelProto *wrap(const OnnxGraph *graph, const Model *model, const 
 }
 
 Onnx__ModelProto *onnx_model(Model *model, const char *version, Arena *arena, Error *error) {
-    if (model->dynamic) {
-        error_set(error, ERROR_INPUT,
-                  "%s was frozen with ranges that are found while running: export the float model",
-                  model->graph->name);
-        return NULL;
-    }
+    if (!model_has_grids(model, model->graph->name, error)) return NULL;
     if (model->quant && model->stage != STAGE_FROZEN && !quant_freeze(model->quant, error))
         return NULL;
     OnnxWriter writer = {.graph = onnx_graph(arena, arena_text(arena, "%s", model->graph->name)),

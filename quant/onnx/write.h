@@ -36,6 +36,5 @@ void onnx_layer(const OnnxWriter *writer, const Node *node, const char *const in
 void onnx_float_layer(const OnnxWriter *writer, const Node *node, const char *const in[],
                       const char *out);
 
-/* The graphs' nodes; value[] is filled. */
-void onnx_write_float(OnnxWriter *writer);
+/* The nodes of a quantized net; value[] is filled. */
 bool onnx_write_quantized(OnnxWriter *writer, const QuantNet *net, Error *error);
