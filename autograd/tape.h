@@ -17,7 +17,7 @@ typedef struct Entry {
     int inputs;
     Tensor *in[OP_MAX_INPUTS]; /* a place may be NULL: an absent bias */
     Tensor *out;
-    void *saved; /* what backward needs besides in and out; owned by the tape */
+    void *saved;    /* what backward needs besides in and out; owned by the tape */
     unsigned fresh; /* bit k, during backward: in[k]->grad holds nothing yet (Op.fills) */
 } Entry;
 

@@ -94,8 +94,8 @@ WeightLayout node_layout(const Node *node);
 void graph_init(Graph *graph, uint64_t seed);
 
 /* Runs the net on x[N, input shape]; the result is the last node's, owned by the tape. If `value`
- * is not NULL it receives the result of each node (graph->nodes of them); if it is, chains of layers
- * run as one (Layer.tail), with the same result. */
+ * is not NULL it receives the result of each node (graph->nodes of them); if it is, chains of
+ * layers run as one (Layer.tail), with the same result. */
 Tensor *graph_forward(const Graph *graph, const Run *run, Tensor *x, Tensor *value[]);
 
 Node *graph_find(Graph *graph, const char *name); /* NULL if there is none */

@@ -89,8 +89,8 @@ bool model_freeze_dynamic(Model *model, bool per_channel, Error *error);
  * what to do. */
 bool model_expect(const Model *model, const char *path, unsigned stages, const char *hint,
                   Error *error);
-/* ERROR_INPUT, naming `name`, for a model that is quantized dynamically: there is no program to show
- * or export. */
+/* ERROR_INPUT, naming `name`, for a model that is quantized dynamically: there is no program to
+ * show or export. */
 bool model_has_grids(const Model *model, const char *name, Error *error);
 
 /* The program of a model that is quantized with ranges; the caller owns it. Freezes (the integers,

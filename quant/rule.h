@@ -64,8 +64,8 @@ struct QNode {
     QuantSpec weight;    /* "weighted" rule: how its weights are quantized */
     bool is_float;  /* stays float: neither weights nor, for its own sake, the value are rounded */
     bool simulated; /* evaluated by simulation: it is float or has a grid too fine for integers */
-    Tensor *weight_scale; /* their scales as a parameter, learned or given (quant/given.h); NULL: they
-                             follow from the weights (N9) */
+    Tensor *weight_scale; /* their scales as a parameter, learned or given (quant/given.h); NULL:
+                             they follow from the weights (N9) */
     void *integers;       /* what freeze made; the rule knows its type */
 };
 

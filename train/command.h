@@ -12,12 +12,12 @@
 
 struct Command {
     const char *name;
-    const char *summary;      /* one line, for the list of commands */
-    const char *arguments;    /* "IN IMAGE...", "" for none */
-    int least, most;          /* how many of them */
-    const OptionUse *options; /* by TAKES; ends with {0} */
+    const char *summary;           /* one line, for the list of commands */
+    const char *arguments;         /* "IN IMAGE...", "" for none */
+    int least, most;               /* how many of them */
+    const OptionUse *options;      /* by TAKES; ends with {0} */
     void (*more_help)(FILE *file); /* printed behind the options; NULL: nothing */
-    const char *examples;     /* lines "stair NAME ...", each with its newline */
+    const char *examples;          /* lines "stair NAME ...", each with its newline */
     /* Returns the exit status: 0, or 128 + signal when stopped by one. A failure is told in *error,
      * and its code is the status then, whatever is returned. */
     int (*run)(const Settings *settings, Error *error);

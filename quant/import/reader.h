@@ -19,8 +19,8 @@ typedef struct Reader {
     bool (*knows)(const ImportFile *file);
     /* A model of the file's content, in whatever stage that is; the caller owns it. `graph`, which
      * is the reader's from now on, even on error, is the net that was named; NULL: none was.
-     * NULL and ERROR_IO or ERROR_INPUT, all that is wrong or unknown listed at once; ERROR_USAGE for
-     * a sound file that needs a net to be named. */
+     * NULL and ERROR_IO or ERROR_INPUT, all that is wrong or unknown listed at once; ERROR_USAGE
+     * for a sound file that needs a net to be named. */
     Model *(*read)(const ImportFile *file, Graph *graph, Error *error);
 } Reader;
 
