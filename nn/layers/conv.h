@@ -1,5 +1,5 @@
-/* What the convolutions of any rank share: spec, fields, sizes and the map itself. A layer row adds
- * its name and the number of spatial dimensions. */
+/* What the convolutions of any rank share: spec, fields, sizes and the map itself. Their rows
+ * differ in the number of spatial dimensions alone. */
 #pragma once
 
 #include "nn/graph.h"
@@ -19,3 +19,14 @@ void conv_init(Node *node, Rng *rng);
 Tensor *conv_forward(const Run *run, const Node *node, Tensor *const in[]);
 Tensor *conv_forward_tail(const Run *run, const Node *node, Tensor *const in[], const Tail *tail);
 Tensor *conv_apply(Tape *tape, const Node *node, Tensor *x, Tensor *w, Tensor *b);
+
+/* The row of `rank` spatial dimensions. */
+#define CONV_LAYER(rank)                                                                           \
+    {                                                                                              \
+        .name = "conv" #rank "d",                                                                  \
+        .summary =                                                                                 \
+            #rank "-d convolution: out= kernel= stride= padding= dilation= groups= bias= init=",   \
+        .inputs = 1, .spatial = rank, .spec_size = sizeof(ConvLayerSpec), .fields = conv_fields,   \
+        .shape = conv_shape, .init = conv_init, .forward = conv_forward,                           \
+        .forward_tail = conv_forward_tail, .apply = conv_apply, .rule = "weighted",                \
+    }

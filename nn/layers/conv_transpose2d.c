@@ -2,19 +2,4 @@
  * [out]. */
 #include "nn/layers/conv_transpose.h"
 
-const Layer conv_transpose2d_layer = {
-    .name = "conv_transpose2d",
-    .summary = "transposed 2-d convolution: out= kernel= stride= padding= output_padding= "
-               "dilation= groups= bias= "
-               "init=",
-    .inputs = 1,
-    .spatial = 2,
-    .spec_size = sizeof(ConvTransposeLayerSpec),
-    .fields = conv_transpose_fields,
-    .shape = conv_transpose_shape,
-    .init = conv_transpose_init,
-    .forward = conv_transpose_forward,
-    .apply = conv_transpose_apply,
-    .layout = conv_transpose_layout,
-    .rule = "weighted",
-};
+const Layer conv_transpose2d_layer = CONV_TRANSPOSE_LAYER(2);
