@@ -32,6 +32,11 @@ const OptimizerRule *optimizer_rule(const char *name) {
     return NULL;
 }
 
+const char *optimizer_name(int index) {
+    int count = (int)(sizeof optimizer_rules / sizeof *optimizer_rules) - 1;
+    return index < count ? optimizer_rules[index]->name : NULL;
+}
+
 static void cut_pieces(Optimizer *optimizer, Arena *arena) {
     size_t total = 0;
     for (int p = 0; p < optimizer->parameters; p++)
@@ -51,7 +56,7 @@ static void cut_pieces(Optimizer *optimizer, Arena *arena) {
 }
 
 static void make_memories(Optimizer *optimizer, Arena *arena) {
-    const OptimizerRule *rule = optimizer->rule;
+    const OptimizerRule *rule = optimizer->spec.rule;
     OptimizerArray *array = arena_alloc(arena, size_mul((size_t)optimizer->arrays, sizeof *array));
     optimizer->array = array;
     for (int p = 0; p < optimizer->parameters; p++) {
@@ -67,8 +72,8 @@ static void make_memories(Optimizer *optimizer, Arena *arena) {
     }
 }
 
-Optimizer *optimizer_new(Arena *arena, const OptimizerRule *rule, OptimizerSpec spec, int count,
-                         const Parameter *parameter) {
+Optimizer *optimizer_new(Arena *arena, OptimizerSpec spec, int count, const Parameter *parameter) {
+    const OptimizerRule *rule = spec.rule;
     CHECK(count >= 0, "%d parameters", count);
     CHECK(rule->memories <= RULE_MAX_MEMORIES, "%s has %d memories", rule->name, rule->memories);
     size_t bytes = size_mul((size_t)count, sizeof *parameter);
@@ -76,11 +81,8 @@ Optimizer *optimizer_new(Arena *arena, const OptimizerRule *rule, OptimizerSpec 
     if (bytes) memcpy(copy, parameter, bytes);
 
     Optimizer *optimizer = arena_zeros(arena, sizeof *optimizer);
-    *optimizer = (Optimizer){.rule = rule,
-                             .spec = spec,
-                             .parameters = count,
-                             .parameter = copy,
-                             .arrays = count * rule->memories};
+    *optimizer = (Optimizer){
+        .spec = spec, .parameters = count, .parameter = copy, .arrays = count * rule->memories};
     cut_pieces(optimizer, arena);
     make_memories(optimizer, arena);
     return optimizer;
@@ -88,14 +90,14 @@ Optimizer *optimizer_new(Arena *arena, const OptimizerRule *rule, OptimizerSpec 
 
 typedef struct Step {
     const Optimizer *optimizer;
-    float rate;
+    OptimizerStep shared;
 } Step;
 
 static void step_piece(void *context, int index, int worker) {
     (void)worker;
     const Step *step = context;
     const Optimizer *optimizer = step->optimizer;
-    const OptimizerRule *rule = optimizer->rule;
+    const OptimizerRule *rule = optimizer->spec.rule;
     const OptimizerPiece *piece = &optimizer->piece[index];
     const Tensor *tensor = optimizer->parameter[piece->parameter].tensor;
     if (!tensor->grad) return;
@@ -103,12 +105,13 @@ static void step_piece(void *context, int index, int worker) {
     float *memory[RULE_MAX_MEMORIES] = {NULL};
     for (int i = 0; i < rule->memories; i++)
         memory[i] = optimizer->array[piece->parameter * rule->memories + i].data + piece->begin;
-    rule->step(&optimizer->spec, step->rate, piece->end - piece->begin, tensor->data + piece->begin,
+    rule->step(&step->shared, piece->end - piece->begin, tensor->data + piece->begin,
                tensor->grad + piece->begin, memory);
 }
 
 void optimizer_step(Optimizer *optimizer, double rate) {
-    parallel_for(optimizer->pieces, step_piece, &(Step){optimizer, (float)rate});
+    Step step = {optimizer, {&optimizer->spec, rate, ++optimizer->steps}};
+    parallel_for(optimizer->pieces, step_piece, &step);
 }
 
 void optimizer_clear(Optimizer *optimizer) {

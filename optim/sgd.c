@@ -7,10 +7,12 @@
 #include "autograd/kernels/vector.h"
 #include "optim/optim.h"
 
-VECTOR static void sgd_step(const OptimizerSpec *spec, float rate, size_t count, float *w,
-                            const float *g, float *const memory[]) {
+VECTOR static void sgd_step(const OptimizerStep *step, size_t count, float *w, const float *g,
+                            float *const memory[]) {
     float *restrict b = memory[0];
+    const OptimizerSpec *spec = step->spec;
     const float m = (float)spec->momentum, decay = (float)spec->weight_decay;
+    const float rate = (float)step->rate;
     const bool nesterov = spec->nesterov;
     for (size_t i = 0; i < count; i++) {
         float d = g[i] + decay * w[i];

@@ -18,26 +18,25 @@
 #define COUNT(array) (sizeof(array) / sizeof *(array))
 
 /* The problem of tests/golden/make_optim.py. */
-static void test_sgd_golden(void **state) {
+static void test_golden(void **state) {
     (void)state;
     static const float start[] = {0.5f, -1.25f, 2.0f, -0.0625f}, c[] = {1.0f, 0.5f, -0.25f, 3.0f};
     static const double rates[] = {0.1, 0.05, 0.02};
-    for (size_t row = 0; row < COUNT(golden_sgd); row++) {
+    for (size_t row = 0; row < COUNT(golden_steps); row++) {
         Arena *arena = arena_new();
         Tensor *w = tensor_copy(arena, SHAPE(4), start);
         float *grad = tensor_grad(arena, w);
-        OptimizerSpec spec = {.momentum = golden_sgd[row].momentum,
-                              .weight_decay = golden_sgd[row].weight_decay,
-                              .nesterov = golden_sgd[row].nesterov};
-        Optimizer *sgd = optimizer_new(arena, optimizer_rule("sgd"), spec, 1,
-                                       &(Parameter){.name = "w", .tensor = w});
+        OptimizerSpec spec = {optimizer_rule(golden_steps[row].name), golden_steps[row].momentum,
+                              golden_steps[row].weight_decay, golden_steps[row].nesterov};
+        Optimizer *optimizer =
+            optimizer_new(arena, spec, 1, &(Parameter){.name = "w", .tensor = w});
         for (int t = 0; t < 3; t++) {
             for (int i = 0; i < 4; i++) grad[i] = c[i] * w->data[i] + 0.1f * (float)t;
-            optimizer_step(sgd, rates[t]);
+            optimizer_step(optimizer, rates[t]);
         }
         /* PyTorch fuses multiply and add: half an ulp for each of about ten operations. */
         for (int i = 0; i < 4; i++)
-            assert_true(fabsf(w->data[i] - golden_sgd[row].w[i]) <=
+            assert_true(fabsf(w->data[i] - golden_steps[row].w[i]) <=
                         8 * 0x1p-24f * fmaxf(1, fabsf(w->data[i])));
         arena_free(arena);
     }
@@ -61,8 +60,8 @@ static Problem problem_new(const OptimizerRule *rule) {
         if (p < 2) tensor_grad(problem.arena, problem.w[p]);
         parameter[p] = (Parameter){names[p], problem.w[p]};
     }
-    OptimizerSpec spec = {.momentum = 0.9, .weight_decay = 1e-3, .nesterov = true};
-    problem.optimizer = optimizer_new(problem.arena, rule, spec, 3, parameter);
+    OptimizerSpec spec = {rule, .momentum = 0.9, .weight_decay = 1e-3, .nesterov = true};
+    problem.optimizer = optimizer_new(problem.arena, spec, 3, parameter);
     return problem;
 }
 
@@ -102,6 +101,7 @@ static void test_resume_and_threads(void **state) {
         for (int i = 0; i < first.optimizer->arrays; i++)
             memcpy(second.optimizer->array[i].data, first.optimizer->array[i].data,
                    first.optimizer->array[i].count * sizeof(float));
+        second.optimizer->steps = first.optimizer->steps;
         parallel_stop();
         parallel_start(3);
         problem_run(&second, 2, 4);
@@ -178,8 +178,8 @@ static void test_odd_plans(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_sgd_golden), cmocka_unit_test(test_resume_and_threads),
-        cmocka_unit_test(test_arrays),     cmocka_unit_test(test_schedules),
+        cmocka_unit_test(test_golden),    cmocka_unit_test(test_resume_and_threads),
+        cmocka_unit_test(test_arrays),    cmocka_unit_test(test_schedules),
         cmocka_unit_test(test_odd_plans),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

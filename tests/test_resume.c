@@ -144,8 +144,9 @@ static void an_interrupted_finetuning_goes_on(void **state) {
 
 static void a_longer_run_extends_it(void **state) {
     (void)state;
-    static const char *const schedules[] = {"constant", "step --step-size 1 --gamma 0.5"};
-    for (int i = 0; i < 2; i++) {
+    static const char *const schedules[] = {"constant", "step --step-size 1 --gamma 0.5",
+                                            "constant --optimizer adamw --lr 0.002"};
+    for (int i = 0; i < 3; i++) {
         const char *train = "train --model tiny.net --data data --batch 16";
         must("%s --epochs 4 --schedule %s -o long.st", train, schedules[i]);
         must("%s --epochs 2 --schedule %s -o short.st", train, schedules[i]);
@@ -166,9 +167,10 @@ static void a_resumed_run_keeps_its_recipe(void **state) {
     must("train --model tiny.net --data data --epochs 2 --batch 16 --limit 200 -o r.st");
     must("train --model tiny.net --data data --epochs 2 --batch 16 --limit 200 -o kept.st");
     static const char *const options[] = {
-        "--lr 0.5",      "--batch 8",  "--momentum 0.5",   "--seed 3",      "--schedule step",
-        "--warmup 4",    "--limit 10", "--weight-decay 1", "--nesterov",    "--gamma 0.5",
-        "--step-size 3", "--epochs 1", "--augment flip",   "--model netbn", "--model residual.net"};
+        "--lr 0.5",        "--batch 8",     "--momentum 0.5",       "--seed 3",
+        "--schedule step", "--warmup 4",    "--limit 10",           "--weight-decay 1",
+        "--nesterov",      "--gamma 0.5",   "--step-size 3",        "--epochs 1",
+        "--augment flip",  "--model netbn", "--model residual.net", "--optimizer adamw"};
     for (size_t i = 0; i < sizeof options / sizeof *options; i++) {
         char fragment[64];
         snprintf(fragment, sizeof fragment, "%.*s contradicts r.st", (int)strcspn(options[i], " "),

@@ -68,8 +68,8 @@ static bool start_training(Bench *bench, Error *error) {
         quant_simulate(bench->model->quant);
         quant_track(bench->model->quant);
     }
-    bench->optimizer =
-        train_optimizer(bench->model->graph, &(OptimizerSpec){.momentum = 0.9}, bench->arena);
+    OptimizerSpec spec = {.rule = optimizer_rule("sgd"), .momentum = 0.9};
+    bench->optimizer = train_optimizer(bench->model->graph, &spec, bench->arena);
     bench->tape = tape_new(true);
     bench->once = train_once;
     return true;

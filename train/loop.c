@@ -75,14 +75,14 @@ Optimizer *train_optimizer(const Graph *graph, const OptimizerSpec *spec, Arena 
             char *name = arena_text(arena, "%s.%s", graph->node[i].name, p->name);
             parameter[count++] = (Parameter){name, p->tensor};
         }
-    Optimizer *optimizer = optimizer_new(arena, optimizer_rule("sgd"), *spec, count, parameter);
+    Optimizer *optimizer = optimizer_new(arena, *spec, count, parameter);
     optimizer_clear(optimizer);
     return optimizer;
 }
 
 static void start_optimizer(Loop *loop) {
     const Settings *s = loop->run->settings;
-    OptimizerSpec spec = {s->momentum, s->weight_decay, s->nesterov};
+    OptimizerSpec spec = {optimizer_rule(s->optimizer), s->momentum, s->weight_decay, s->nesterov};
     const Optimizer *optimizer = loop->optimizer =
         train_optimizer(loop->run->model->graph, &spec, loop->arena);
     loop->array = arena_alloc(loop->arena, sizeof *loop->array * (size_t)optimizer->arrays);
@@ -110,6 +110,7 @@ static bool loop_start(Loop *loop, Error *error) {
     loop->tape = tape_new(true);
     loop->labels = arena_alloc(loop->arena, sizeof(int) * (size_t)s->batch);
     start_optimizer(loop);
+    loop->optimizer->steps = run->position.step;
     for (int i = 0; run->resumed && i < loop->optimizer->arrays; i++) {
         Error reason = {0};
         if (!model_fetch(run->model, &loop->array[i], &reason))

@@ -9,6 +9,7 @@
 
 #include "autograd/kernels/parallel.h"
 #include "nn/nearest.h"
+#include "optim/optim.h"
 #include "optim/schedule.h"
 #include "quant/bn.h"
 #include "quant/method.h"

@@ -28,7 +28,7 @@ typedef struct Settings {
     const char *model, *data, *output, *resume, *log, *config, *predictions, *csv, *augment, *keep;
     const char *disable_quant, *write_config, *prefix, *normalize;
     /* one of the option's choices, as the table spells it: */
-    const char *schedule, *method, *split, *learn_ranges, *ste, *bn;
+    const char *optimizer, *schedule, *method, *split, *learn_ranges, *ste, *bn;
     double epochs, lr, momentum, weight_decay, gamma, percentile, drop;
     double freeze_bn_after, freeze_observers_after, finetune_epochs; /* epochs */
     int batch, warmup, step_size, threads, limit, images, size, index, element, adaround_steps;

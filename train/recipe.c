@@ -4,6 +4,7 @@
 
 #include "autograd/error.h"
 #include "datasets/augment.h"
+#include "optim/optim.h"
 #include "optim/schedule.h"
 
 /* How one type of setting is kept as JSON and taken back. */
@@ -47,8 +48,9 @@ static json_t *keep_text(const void *value) {
                 : json_null(); /* a folder's name need not be UTF-8: JSON cannot hold it then */
 }
 static bool take_text(const json_t *json, void *value) {
+    if (!json) return true; /* older files lack newer options: the default stays */
     *(const char **)value = json_string_value(json);
-    return !json || json_is_string(json) || json_is_null(json); /* older files lack newer options */
+    return json_is_string(json) || json_is_null(json);
 }
 
 static const RecipeType real = {keep_real, take_real}, whole = {keep_int, take_int},
@@ -67,6 +69,7 @@ static const struct {
     ROW(epochs, "epochs", &real),
     ROW(batch, "batch", &whole),
     ROW(lr, "lr", &real),
+    ROW(optimizer, "optimizer", &text),
     ROW(momentum, "momentum", &real),
     ROW(weight_decay, "weight-decay", &real),
     ROW(nesterov, "nesterov", &flag),
@@ -171,6 +174,8 @@ bool recipe_resume(const json_t *training, const char *kind, const char *path, S
     *settings = kept;
     if (!settings->schedule || !schedule_find(settings->schedule))
         return broken(path, "schedule", error);
+    if (!settings->optimizer || !optimizer_rule(settings->optimizer))
+        return broken(path, "optimizer", error);
     Augmentations augmentations;
     if (settings->augment && !augment_parse(settings->augment, &augmentations, NULL))
         return broken(path, "augment", error);

@@ -54,12 +54,13 @@ static json_t *question_to_json(const Sweep *sweep) {
     const Settings *s = sweep->settings;
     QuantConfig config;
     Error none = {0};
-    json_t *question = json_pack(
-        "{s:I, s:s?, s:i, s:i, s:i, s:f, s:f, s:f, s:f, s:b, s:s, s:i, s:i, s:f}", "model_crc",
-        (json_int_t)sweep->model_crc, "data", s->data, "limit", s->limit, "images", s->images,
-        "batch", s->batch, "finetune_epochs", s->finetune_epochs, "lr", s->lr, "momentum",
-        s->momentum, "weight_decay", s->weight_decay, "nesterov", s->nesterov, "schedule",
-        s->schedule, "warmup", s->warmup, "step_size", s->step_size, "gamma", s->gamma);
+    json_t *question =
+        json_pack("{s:I, s:s?, s:i, s:i, s:i, s:f, s:f, s:s, s:f, s:f, s:b, s:s, s:i, s:i, s:f}",
+                  "model_crc", (json_int_t)sweep->model_crc, "data", s->data, "limit", s->limit,
+                  "images", s->images, "batch", s->batch, "finetune_epochs", s->finetune_epochs,
+                  "lr", s->lr, "optimizer", s->optimizer, "momentum", s->momentum, "weight_decay",
+                  s->weight_decay, "nesterov", s->nesterov, "schedule", s->schedule, "warmup",
+                  s->warmup, "step_size", s->step_size, "gamma", s->gamma);
     if (calibration_config(s, &config, &none)) {
         config.activation.bits = config.weight.bits = BITS_MOST; /* the cells' own */
         json_object_set_new(question, "quantization", quant_config_to_json(&config));

@@ -1,4 +1,4 @@
-"""Prints tests/golden/optim.h: three steps of torch.optim.SGD and the rates of PyTorch's schedulers.
+"""Prints tests/golden/optim.h: three steps of torch.optim.SGD and AdamW, and the rates of PyTorch's schedulers.
 
 The problem: w starts as START; the gradient of step t is COEFFICIENT * w + 0.1 t, in float32."""
 import torch
@@ -9,16 +9,19 @@ STEPS = 3
 RATES = [0.1, 0.05, 0.02]
 
 
-def sgd(momentum, weight_decay, nesterov):
+def row(name, momentum, weight_decay, nesterov):
     w = torch.nn.Parameter(torch.tensor(START))
     c = torch.tensor(COEFFICIENT)
-    optimizer = torch.optim.SGD([w], lr=1, momentum=momentum, weight_decay=weight_decay, nesterov=nesterov)
+    if name == "adamw":
+        optimizer = torch.optim.AdamW([w], betas=(momentum, 0.999), weight_decay=weight_decay)
+    else:
+        optimizer = torch.optim.SGD([w], lr=1, momentum=momentum, weight_decay=weight_decay, nesterov=nesterov)
     for t in range(STEPS):
         w.grad = c * w.detach() + 0.1 * t
         optimizer.param_groups[0]["lr"] = RATES[t]
         optimizer.step()
     numbers = ", ".join(f"{x:.9g}f" for x in w.tolist())
-    return f"    {{{momentum}, {weight_decay}, {str(nesterov).lower()}, {{{numbers}}}}},"
+    return f'    {{"{name}", {momentum}, {weight_decay}, {str(nesterov).lower()}, {{{numbers}}}}},'
 
 
 def rates(make, steps, name):
@@ -34,10 +37,11 @@ def rates(make, steps, name):
 
 S = torch.optim.lr_scheduler
 print("/* Made by tests/golden/make_optim.py with PyTorch " + torch.__version__.split("a")[0] + ". */")
-print("static const struct {\n    double momentum, weight_decay;\n    bool nesterov;\n"
-      f"    float w[{len(START)}]; /* after {STEPS} steps */\n}} golden_sgd[] = {{")
-for row in [(0.0, 0.0, False), (0.0, 0.01, False), (0.9, 0.0, False), (0.9, 0.01, False), (0.9, 0.01, True)]:
-    print(sgd(*row))
+print("static const struct {\n    const char *name;\n    double momentum, weight_decay;\n    bool nesterov;\n"
+      f"    float w[{len(START)}]; /* after {STEPS} steps */\n}} golden_steps[] = {{")
+for case in [("sgd", 0.0, 0.0, False), ("sgd", 0.0, 0.01, False), ("sgd", 0.9, 0.0, False), ("sgd", 0.9, 0.01, False),
+             ("sgd", 0.9, 0.01, True), ("adamw", 0.9, 0.0, False), ("adamw", 0.9, 0.1, False), ("adamw", 0.5, 0.01, False)]:
+    print(row(*case))
 print("};")
 rates(lambda o: S.CosineAnnealingLR(o, T_max=12), 12, "golden_cosine")
 rates(lambda o: S.CosineAnnealingLR(o, T_max=12, eta_min=0.001), 12, "golden_cosine_low")
