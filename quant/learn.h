@@ -7,7 +7,8 @@
  * 2018)
  *
  * Zero points stay what calibration made them, 0 behind a relu; elsewhere both ends of a range keep
- * their proportion. The net's input is not learned: pixels are bytes. */
+ * their proportion. Those of affine weights are chosen with the scales that learning begins with.
+ * The net's input is not learned: pixels are bytes. */
 #pragma once
 
 #include "quant/fakequant.h"

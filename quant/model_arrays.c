@@ -60,6 +60,17 @@ static void add_params(Slots *slots, const Node *node, const Dynamic *dynamic) {
     }
 }
 
+static bool is_weight_zero(const Slot *slot, size_t i) {
+    int32_t zero = ((const int32_t *)slot->data)[i];
+    return zero >= INT8_MIN && zero <= INT8_MAX;
+}
+
+static void add_weight_zero(Slots *slots, const QNode *q) {
+    if (!q->weight_zero) return;
+    char *name = arena_text(slots->arena, "%s.weight_fake_quant.zero_point", q->node->name);
+    add_slot(slots, name, DTYPE_I32, q->weight_scale->shape, q->weight_zero, is_weight_zero);
+}
+
 static void add_integers(Slots *slots, const QNode *q) {
     IntegerArray array[RULE_ARRAYS];
     int count = q->integers && q->rule->arrays ? q->rule->arrays(q, array) : 0;
@@ -113,11 +124,15 @@ Slots *model_arrays(const Model *model, Arena *arena) {
     slots->arena = arena;
     slots->count = 0;
     bool frozen = model->stage == STAGE_FROZEN, integers = frozen && !model->dynamic;
-    for (int i = 0; i < model->graph->nodes; i++)
-        if (integers)
-            add_integers(slots, &model->quant->node[i]);
-        else
-            add_params(slots, &model->graph->node[i], model->dynamic);
+    for (int i = 0; i < model->graph->nodes; i++) {
+        const QNode *q = model->quant ? &model->quant->node[i] : NULL;
+        if (integers) {
+            add_integers(slots, q);
+            continue;
+        }
+        add_params(slots, &model->graph->node[i], model->dynamic);
+        if (q) add_weight_zero(slots, q);
+    }
     for (int i = 0; model->quant && i < model->quant->quantizers; i++)
         add_quantizer(slots, model->quant->quantizer[i], !frozen);
     return slots;

@@ -214,9 +214,12 @@ void quant_learn(QuantNet *net, const Learn *learn) {
         QNode *q = &net->node[i];
         Node *node = q->node;
         if (q->into || q->is_float) continue;
-        if (learn->weights && q->rule->arrays && q->weight.symmetric) {
+        if (learn->weights && q->rule->arrays) {
             int channels = q->weight.per_channel ? node->shape.dim[0] : 1;
             q->weight_scale = learn_scale(net, node, "weight_fake_quant.scale", channels, NULL);
+            if (!q->weight.symmetric)
+                q->weight_zero =
+                    arena_zeros(graph->arena, sizeof *q->weight_zero * (size_t)channels);
         }
         if (learn->activations && q->rule->owns_range && node->inputs > 0 && !q->out->fixed) {
             q->out->learn = learn;
@@ -232,7 +235,7 @@ void quant_learn_start(QuantNet *net) {
         Tensor *scale = q->weight_scale;
         if (!scale) continue;
         q->weight_scale = NULL; /* where N9's scales must do, these are wanted */
-        weighted_start_scale(q, scale->data);
+        weighted_start_grid(q, scale->data, q->weight_zero);
         q->weight_scale = scale;
     }
 }

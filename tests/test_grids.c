@@ -9,6 +9,7 @@
 #include <stdio.h>
 
 #include "quant/rules/integers.h"
+#include "quant/rules/weighted.h"
 #include "tests/configured.h"
 #include "tests/scratch.h"
 
@@ -73,6 +74,64 @@ static void test_affine_weights_by_hand(void **state) {
     model_free(model);
 }
 
+/* sum of (FQ(w) - w)^2 of channel c */
+static double rounding_error(const Folded *folded, int c) {
+    const QParams *grid = &folded->grid;
+    size_t count = folded->weight->count / (size_t)grid->channels;
+    const float *w = folded->weight->data + (size_t)c * count;
+    double sum = 0;
+    for (size_t k = 0; k < count; k++) {
+        double error = (double)(dequantize(grid, c, quantize(grid, c, w[k])) - w[k]);
+        sum += error * error;
+    }
+    return sum;
+}
+
+/* LSQ of affine weights begins with grids that are no worse than N3's, zero points and all; both
+ * engines take them, before and after the file. */
+static void test_learned_affine_weights(void **state) {
+    (void)state;
+    for (int bits = 2; bits <= 8; bits++)
+        for (int per_channel = 0; per_channel < 2; per_channel++) {
+            char text[200];
+            snprintf(text, sizeof text,
+                     "{\"weight\": {\"bits\": %d, \"symmetric\": false, \"per_channel\": %s}}",
+                     bits, per_channel ? "true" : "false");
+            Model *model = configured(text, (uint64_t)(bits * 2 + per_channel));
+            Tensor *w = node_tensor(graph_find(model->graph, "c2"), "weight");
+            for (size_t i = 0; i < w->count; i++) w->data[i] += 0.1f; /* ranges off the middle */
+            const QNode *q = qnode(model, "c2");
+            Arena *arena = arena_new();
+            Tape calm = {.arena = arena};
+            Folded before = weighted_fold(&calm, q, q->batchnorm);
+            quant_learn(model->quant, learn_find("lsq"));
+            quant_learn_start(model->quant);
+            Folded after = weighted_fold(&calm, q, q->batchnorm);
+            bool moved = false;
+            for (int c = 0; c < after.grid.channels; c++) {
+                /* the sums are the same but for the floor of a bias, which asks for more */
+                assert_true(rounding_error(&after, c) <= rounding_error(&before, c));
+                moved |= after.grid.zero_point[c] != 0;
+            }
+            assert_true(moved);
+            configured_engines_agree(model, text);
+
+            Error error = {0};
+            model->stage = STAGE_QAT;
+            quant_track(model->quant); /* as stair finetune does */
+            if (!model_save(model, scratch_path("q"), 0, NULL, &error))
+                fail_msg("%s", error.message);
+            Model *loaded = model_load(scratch_path("q"), &error);
+            if (!loaded) fail_msg("%s", error.message);
+            assert_memory_equal(qnode(loaded, "c2")->weight_zero, q->weight_zero,
+                                sizeof *q->weight_zero * (size_t)after.grid.channels);
+            configured_engines_agree(loaded, text);
+            model_free(loaded);
+            model_free(model);
+            arena_free(arena);
+        }
+}
+
 static void test_presets_and_mixed_bits_in_both_engines(void **state) {
     (void)state;
     static const char *const texts[] = {
@@ -107,12 +166,24 @@ static void test_zero_point_in_file_is_checked(void **state) {
     assert_null(model_load(scratch_path("z"), &error));
     assert_error(&error, ERROR_INPUT, "fc.weight: a zero point of 8, with 4 bits");
     model_free(model);
+
+    error = (Error){0};
+    model = configured("{\"weight\": {\"bits\": 4, \"symmetric\": false}}", 4);
+    quant_learn(model->quant, learn_find("lsq"));
+    qnode(model, "fc")->weight_zero[1] = 1 << 30; /* no code of any width */
+    model->stage = STAGE_QAT;
+    quant_track(model->quant); /* as stair finetune does */
+    assert_true(model_save(model, scratch_path("z"), 0, NULL, &error));
+    assert_null(model_load(scratch_path("z"), &error));
+    assert_error(&error, ERROR_INPUT, "fc.weight_fake_quant.zero_point");
+    model_free(model);
 }
 
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_affine_weights),
         cmocka_unit_test(test_affine_weights_by_hand),
+        cmocka_unit_test(test_learned_affine_weights),
         cmocka_unit_test(test_presets_and_mixed_bits_in_both_engines),
         cmocka_unit_test(test_zero_point_in_file_is_checked),
     };

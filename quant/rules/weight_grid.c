@@ -45,6 +45,7 @@ QParams weight_grid(Arena *arena, const QNode *q, const Tensor *w, const Tensor 
         float lo, hi;
         if (q->weight_scale) {
             grid.scale[c] = q->weight_scale->data[c];
+            if (q->weight_zero) grid.zero_point[c] = q->weight_zero[c];
             continue;
         }
         channel_range(w, channels, c, &lo, &hi);
@@ -64,35 +65,64 @@ QParams weight_grid(Arena *arena, const QNode *q, const Tensor *w, const Tensor 
     return grid;
 }
 
-/* The largest scale with the least squared error of rounding and clamping w[count], among 64ths of
- * `top`, which clamps nothing. */
-static float best_scale(const float *w, size_t count, float top, float qmax) {
-    enum { TRIES = 64 };
-    double least = INFINITY;
-    float best = top;
-    for (int i = TRIES; i > 0; i--) {
-        float scale = top * (float)i / TRIES;
-        double sum = 0;
-        for (size_t k = 0; k < count; k++) {
-            float error = scale * clamp_float(code_unclamped(w[k], scale, 0), -qmax, qmax) - w[k];
-            sum += (double)error * (double)error;
-        }
-        if (sum < least) {
-            least = sum;
-            best = scale;
-        }
+/* The squared error of rounding w[count] to channel c. */
+static double grid_error(const QParams *grid, int c, const float *w, size_t count) {
+    double sum = 0;
+    for (size_t k = 0; k < count; k++) {
+        double error = (double)(dequantize(grid, c, quantize(grid, c, w[k])) - w[k]);
+        sum += error * error;
     }
-    return best;
+    return sum;
 }
 
-void weighted_start_scale(const QNode *q, float *scale) {
+/* The zero points with which a grid of channel c's scale, no wider than the affine channel [lo, hi],
+ * lies within it: from the one that keeps the upper end to the one that keeps the lower. */
+static void zero_range(const QParams *grid, int c, float lo, float hi, int32_t *first,
+                       int32_t *last) {
+    float s = grid->scale[c], qmin = (float)grid->qmin, qmax = (float)grid->qmax;
+    *first = (int32_t)clamp_float(round_half_even(qmax - hi / s), qmin, qmax);
+    *last = (int32_t)clamp_float(round_half_even(qmin - lo / s), qmin, qmax);
+}
+
+/* Sets channel c to the grid with the least squared error, of those with 64ths of its scale, which
+ * cuts nothing off; the largest such scale. Affine ones may have some zero points each. */
+static void best_grid(QParams *grid, int c, bool affine, const float *w, size_t count) {
+    enum { TRIES = 64, ZEROS = 8 };
+    const float top = grid->scale[c];
+    float lo = 0, hi = 0, scale = top;
+    for (size_t k = 0; k < count; k++) {
+        lo = fminf(lo, w[k]);
+        hi = fmaxf(hi, w[k]);
+    }
+    int32_t zero = grid->zero_point[c], first = 0, last = 0;
+    double least = INFINITY;
+    for (int i = TRIES; i > 0; i--) {
+        grid->scale[c] = top * (float)i / TRIES;
+        if (affine) zero_range(grid, c, lo, hi, &first, &last);
+        int32_t step = (last - first) / ZEROS + 1;
+        for (int32_t z = first; z <= last; z += step) {
+            grid->zero_point[c] = z;
+            double error = grid_error(grid, c, w, count);
+            if (!(error < least)) continue;
+            least = error;
+            scale = grid->scale[c];
+            zero = z;
+        }
+    }
+    grid->scale[c] = scale;
+    grid->zero_point[c] = zero;
+}
+
+void weighted_start_grid(const QNode *q, float *scale, int32_t *zero) {
     Arena *arena = arena_new();
     Tape tape = {.arena = arena};
     Folded folded = weighted_fold(&tape, q, q->batchnorm);
-    const QParams *grid = &folded.grid;
+    QParams *grid = &folded.grid;
     size_t count = folded.weight->count / (size_t)grid->channels;
-    for (int c = 0; c < grid->channels; c++)
-        scale[c] = best_scale(folded.weight->data + (size_t)c * count, count, grid->scale[c],
-                              (float)grid->qmax);
+    for (int c = 0; c < grid->channels; c++) {
+        best_grid(grid, c, zero != NULL, folded.weight->data + (size_t)c * count, count);
+        scale[c] = grid->scale[c];
+        if (zero) zero[c] = grid->zero_point[c];
+    }
     arena_free(arena);
 }

@@ -25,7 +25,7 @@ Folded weighted_fold(Tape *tape, const QNode *q, const Node *batchnorm);
 /* The layer's linear map with the folded weights, rounded if q's values are. */
 Tensor *weighted_apply(Tape *tape, const QNode *q, Tensor *x, const Folded *folded);
 
-/* The weight scales that learning begins with: those with the least squared error. The published
- * start, 2 mean|w| / sqrt(qmax), fits one width of a bell curve; folded channels are not all bells.
- */
-void weighted_start_scale(const QNode *q, float *scale);
+/* The grids that learning begins with, scale[channels] and, of affine weights, zero[channels] (else
+ * NULL): those with the least squared error. The published start, 2 mean|w| / sqrt(qmax), fits one
+ * width of a bell curve; folded channels are not all bells. */
+void weighted_start_grid(const QNode *q, float *scale, int32_t *zero);
