@@ -291,7 +291,12 @@ static void test_training_numbers(void **state) {
                  {NULL, "data_crc", -1},   {NULL, "step", 0x1p54},    {"options", "batch", 0},
                  {"options", "batch", -1}, {"options", "warmup", -1}, {"options", "limit", -1},
                  {"options", "seed", -1},  {"options", "lr", -0.5},   {"options", "epochs", -0.5}};
-    Settings settings = {.schedule = "cosine", .epochs = 2, .batch = 4, .lr = 0.1, .step_size = 1};
+    Settings settings = {.optimizer = "sgd",
+                         .schedule = "cosine",
+                         .epochs = 2,
+                         .batch = 4,
+                         .lr = 0.1,
+                         .step_size = 1};
     Position position = {.step = 5};
     uint32_t crc;
     for (size_t i = 0; i <= sizeof wrong / sizeof *wrong; i++) {
