@@ -105,7 +105,9 @@ static void step_piece(void *context, int index, int worker) {
     float *memory[RULE_MAX_MEMORIES] = {NULL};
     for (int i = 0; i < rule->memories; i++)
         memory[i] = optimizer->array[piece->parameter * rule->memories + i].data + piece->begin;
-    rule->step(&step->shared, piece->end - piece->begin, tensor->data + piece->begin,
+    OptimizerStep own = step->shared;
+    own.rate *= optimizer->parameter[piece->parameter].rate;
+    rule->step(&own, piece->end - piece->begin, tensor->data + piece->begin,
                tensor->grad + piece->begin, memory);
 }
 

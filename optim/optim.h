@@ -50,6 +50,7 @@ const char *optimizer_name(int index);                 /* NULL past the last */
 typedef struct Parameter {
     const char *name; /* "conv1.weight" */
     Tensor *tensor;
+    double rate; /* times the step's */
 } Parameter;
 
 /* "momentum_buffer.conv1.weight": one array of what an optimizer remembers. */
@@ -66,8 +67,8 @@ typedef struct Optimizer {
     OptimizerSpec spec;
     int64_t steps; /* made; to save and load, like the arrays */
     int parameters;
-    const Parameter *parameter; /* [parameters], a copy */
-    int arrays;                 /* parameters * spec.rule->memories */
+    Parameter *parameter;  /* [parameters], a copy */
+    int arrays;            /* parameters * spec.rule->memories */
     OptimizerArray *array; /* [arrays], those of one parameter side by side; to save and load */
     int pieces;            /* how a step is shared out, see optim.c */
     const OptimizerPiece *piece;

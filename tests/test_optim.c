@@ -28,8 +28,7 @@ static void test_golden(void **state) {
         float *grad = tensor_grad(arena, w);
         OptimizerSpec spec = {optimizer_rule(golden_steps[row].name), golden_steps[row].momentum,
                               golden_steps[row].weight_decay, golden_steps[row].nesterov};
-        Optimizer *optimizer =
-            optimizer_new(arena, spec, 1, &(Parameter){.name = "w", .tensor = w});
+        Optimizer *optimizer = optimizer_new(arena, spec, 1, &(Parameter){"w", w, .rate = 1});
         for (int t = 0; t < 3; t++) {
             for (int i = 0; i < 4; i++) grad[i] = c[i] * w->data[i] + 0.1f * (float)t;
             optimizer_step(optimizer, rates[t]);
@@ -58,7 +57,7 @@ static Problem problem_new(const OptimizerRule *rule) {
         problem.w[p] = tensor_new(problem.arena, p == 1 ? SHAPE(1) : SHAPE(173, 211));
         for (size_t i = 0; i < problem.w[p]->count; i++) problem.w[p]->data[i] = rng_normal(&rng);
         if (p < 2) tensor_grad(problem.arena, problem.w[p]);
-        parameter[p] = (Parameter){names[p], problem.w[p]};
+        parameter[p] = (Parameter){names[p], problem.w[p], 1};
     }
     OptimizerSpec spec = {rule, .momentum = 0.9, .weight_decay = 1e-3, .nesterov = true};
     problem.optimizer = optimizer_new(problem.arena, spec, 3, parameter);

@@ -143,6 +143,38 @@ static void parameters_are_kept_by_name(void **state) {
     assert_false(file_exists("x.st"));
 }
 
+/* A rate of nothing keeps a parameter, one of half the rate is a run at half the rate. */
+static void parameters_have_rates_by_name(void **state) {
+    (void)state;
+    const char *common = "train --model tiny.net --data data --batch 16 --schedule constant -q";
+    must("%s --epochs 0 -o start.st", common);
+    must("%s --epochs 1 --lr 0.02 --rates '*=0.5' -o half.st", common);
+    must("%s --epochs 1 --lr 0.01 -o whole.st", common);
+    assert_true(same_parameter("half.st", "whole.st", "conv1", "weight"));
+    assert_true(same_parameter("half.st", "whole.st", "fc", "bias"));
+    for (int i = 0; i < 2; i++) {
+        must("%s --epochs 2 --lr 0.01 --optimizer %s --rates '*=2,conv1.*=0,*.bias=0' -o r.st",
+             common, i ? "adamw" : "sgd");
+        assert_true(same_parameter("start.st", "r.st", "conv1", "weight"));
+        assert_true(same_parameter("start.st", "r.st", "fc", "bias"));
+        assert_false(same_parameter("start.st", "r.st", "fc", "weight"));
+    }
+    must("%s --epochs 1 --lr 0.01 --optimizer adamw --rates '*=2,conv1.*=0,*.bias=0' -o parts.st",
+         common);
+    must("train --resume parts.st --epochs 2 -q");
+    assert_true(same_bytes("r.st", "parts.st"));
+    static const char *const wrong[][2] = {{"conv1.*", "expected NAME=FACTOR"},
+                                           {"conv1.*=", "expected NAME=FACTOR"},
+                                           {"*=nan", "expected NAME=FACTOR"},
+                                           {"*=0.5,,", "expected NAME=FACTOR"},
+                                           {"*=-1", "expected NAME=FACTOR"},
+                                           {"*=1,conv9.*=0.5", "no trainable parameter"},
+                                           {"bn1.running_var=1", "no trainable parameter"}};
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++)
+        refused(2, wrong[i][1], "%s --epochs 1 --rates '%s' -o x.st", common, wrong[i][0]);
+    assert_false(file_exists("x.st"));
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(methods_need_no_data_again),
@@ -150,6 +182,7 @@ int main(void) {
         cmocka_unit_test(finetune_follows_the_recipe),
         cmocka_unit_test(evaluation_changes_nothing),
         cmocka_unit_test(parameters_are_kept_by_name),
+        cmocka_unit_test(parameters_have_rates_by_name),
     };
     return cmocka_run_group_tests(tests, setup, program_teardown);
 }

@@ -99,6 +99,7 @@ static const OptionUse options[] = {
     TAKES("epochs", .shown = "a tenth of the training's"),
     TAKES("lr", .shown = "1% of the training's"),
     TAKES("keep"),
+    TAKES("rates"),
     TAKES("augment"),
     TAKES("seed"),
     TAKES("learn-ranges"),

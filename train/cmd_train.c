@@ -68,6 +68,7 @@ static const OptionUse options[] = {
     TAKES("epochs", .whole = true),
     TAKES("lr"),
     TAKES("keep"),
+    TAKES("rates"),
     TAKES("augment"),
     TAKES("seed"),
     TAKES("log"),

@@ -13,7 +13,7 @@
 #include "quant/bn.h"
 #include "train/evaluate.h"
 #include "train/json.h"
-#include "train/keep.h"
+#include "train/parameters.h"
 #include "train/progress.h"
 #include "train/signals.h"
 
@@ -73,7 +73,7 @@ Optimizer *train_optimizer(const Graph *graph, const OptimizerSpec *spec, Arena 
             if (!p->trainable) continue;
             tensor_grad(arena, p->tensor);
             char *name = arena_text(arena, "%s.%s", graph->node[i].name, p->name);
-            parameter[count++] = (Parameter){name, p->tensor};
+            parameter[count++] = (Parameter){name, p->tensor, 1};
         }
     Optimizer *optimizer = optimizer_new(arena, *spec, count, parameter);
     optimizer_clear(optimizer);
@@ -110,6 +110,7 @@ static bool loop_start(Loop *loop, Error *error) {
     loop->tape = tape_new(true);
     loop->labels = arena_alloc(loop->arena, sizeof(int) * (size_t)s->batch);
     start_optimizer(loop);
+    if (!rate_parameters(loop->optimizer, s->rates, error)) return false;
     loop->optimizer->steps = run->position.step;
     for (int i = 0; run->resumed && i < loop->optimizer->arrays; i++) {
         Error reason = {0};

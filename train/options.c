@@ -25,20 +25,18 @@ struct OptionKind {
     bool (*read)(const Option *option, const OptionUse *use, const char *text, void *value);
 };
 
-/* strtod and strtoull take blanks, hexadecimal, "nan": only these characters come near them. */
+/* strtoull takes blanks, too: only these characters come near it. */
 static bool made_of(const char *text, const char *characters) {
     return *text && text[strspn(text, characters)] == '\0';
 }
 
 static bool in_range(const Option *option, double number) {
-    return isfinite(number) && number >= option->min && number <= option->max;
+    return number >= option->min && number <= option->max;
 }
 
 static bool read_number(const Option *option, const OptionUse *use, const char *text, void *value) {
-    char *end;
-    if (!made_of(text, "0123456789+-.eE")) return false;
-    double number = strtod(text, &end);
-    if (*end || !in_range(option, number)) return false;
+    double number;
+    if (!text_number(text, &number) || !in_range(option, number)) return false;
     if (use && use->whole && number != floor(number)) return false;
     *(double *)value = number;
     return true;

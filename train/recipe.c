@@ -79,6 +79,7 @@ static const struct {
     ROW(gamma, "gamma", &real),
     ROW(augment, "augment", &text),
     ROW(keep, "keep", &text),
+    ROW(rates, "rates", &text),
     ROW(seed, "seed", &seed),
     ROW(learn_ranges, "learn-ranges", &text),
     ROW(ste, "ste", &text),

@@ -1,7 +1,11 @@
-#include "train/keep.h"
+#include "train/parameters.h"
 
 #include <stdio.h>
 #include <string.h>
+
+#include "train/text.h"
+
+enum { WORD = 128 };
 
 /* Is the text what the pattern says? Only the last * can be wrong about where it ends: fnmatch
  * tries all, which a pattern from a file can make last forever. */
@@ -39,18 +43,48 @@ static int keep(Graph *graph, const char *pattern, bool now) {
     return matching;
 }
 
+/* The first word of a list; one that is too long for any name becomes empty. Returns the words
+ * behind it, NULL when there are none. */
+static const char *take_word(const char *list, char word[WORD]) {
+    size_t length = strcspn(list, ",");
+    snprintf(word, WORD, "%.*s", length < WORD ? (int)length : 0, list);
+    return list[length] ? list + length + 1 : NULL;
+}
+
 /* Patterns may overlap: all are looked for before anything is switched off. */
 bool keep_parameters(Graph *graph, const char *patterns, Error *error) {
+    char pattern[WORD];
     for (int pass = 0; pass < 2; pass++)
-        for (const char *at = patterns; at; at = strchr(at, ',') ? strchr(at, ',') + 1 : NULL) {
-            char pattern[128];
-            int length = (int)strcspn(at, ",");
-            bool fits = snprintf(pattern, sizeof pattern, "%.*s", length, at) < 128;
-            if ((!fits || !keep(graph, pattern, pass == 1)) && pass == 0)
+        for (const char *rest = patterns; rest;) {
+            rest = take_word(rest, pattern);
+            if (!keep(graph, pattern, pass == 1) && pass == 0)
                 return error_set(error, ERROR_USAGE,
-                                 "--keep: no trainable parameter of %s matches \"%.*s\"",
-                                 graph->name, length < 64 ? length : 64, at);
+                                 "--keep: no trainable parameter of %s matches \"%.64s\"",
+                                 graph->name, pattern);
         }
     return !patterns || graph_parameters(graph) ||
            error_set(error, ERROR_USAGE, "--keep: nothing is left to train");
+}
+
+bool rate_parameters(const Optimizer *optimizer, const char *rates, Error *error) {
+    char pattern[WORD];
+    for (const char *rest = rates; rest;) {
+        rest = take_word(rest, pattern);
+        char *factor = strchr(pattern, '=');
+        double rate;
+        if (!factor || !text_number(factor + 1, &rate) || rate < 0)
+            return error_set(error, ERROR_USAGE,
+                             "--rates: \"%.64s\", expected NAME=FACTOR like *.bias=0.5", pattern);
+        *factor = '\0';
+        int matching = 0;
+        for (int p = 0; p < optimizer->parameters; p++) {
+            if (!matches(pattern, optimizer->parameter[p].name)) continue;
+            optimizer->parameter[p].rate = rate;
+            matching++;
+        }
+        if (!matching)
+            return error_set(error, ERROR_USAGE,
+                             "--rates: no trainable parameter matches \"%.64s\"", pattern);
+    }
+    return true;
 }
