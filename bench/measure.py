@@ -3,11 +3,12 @@ import json
 import os
 import pathlib
 import shlex
+import shutil
 import subprocess
 import sys
 import time
 
-from plan import FILES, HAND_FILE, PEERS, PYTHONS, Process
+from plan import FILES, HAND_FILE, PEERS, PYTHONS, WIDE_NET, Process
 
 BENCH = pathlib.Path(__file__).resolve().parent
 
@@ -77,7 +78,7 @@ class Machine:
         return Finished(words, self.folder)
 
     def make_files(self):
-        (self.folder / "wide.net").write_bytes((BENCH / "wide.net").read_bytes())
+        shutil.copy(BENCH / WIDE_NET, self.folder)
         for command in FILES:
             self.stair_run(command)
         for words in self.makers:

@@ -23,7 +23,7 @@ import tempfile
 
 import table
 from measure import BENCH, Machine
-from plan import FILES, ROWS
+from plan import BARS, FILES, HAND_FILE, PEERS, ROWS, WIDE_NET
 
 PAGE = """\
 # Speed
@@ -67,22 +67,28 @@ From start to end, Fashion-MNIST read from its files.
 
 ## Commands
 
-The files, then a round; run.py copies bench/wide.net beside the files.
+Once:
 
 {files_made}
+
+A round:
 
 {commands}
 """
 
 
+def indented(lines):
+    return "\n".join(f"    {line}" for line in lines)
+
+
 def page(rows, rounds, notes):
-    commands = [command for row in rows for command in row.commands()]
+    makers = [f"python3 bench/{peer.maker} {HAND_FILE}" for peer in PEERS.values() if peer.maker]
     return PAGE.format(
         rounds=len(rounds), notes="\n".join(f"- {note}" for note in notes),
         bars=table.bars(rounds), speeds=table.speeds(rows, rounds),
         files=table.files(rows, rounds), processes=table.processes(rows, rounds),
-        files_made="\n".join(f"    {command}" for command in FILES),
-        commands="\n".join(f"    {command}" for command in commands))
+        files_made=indented([f"cp bench/{WIDE_NET} .", *FILES, *makers]),
+        commands=indented(command for row in rows for command in row.commands()))
 
 
 def first_match(pattern, text):
@@ -107,6 +113,8 @@ def dry():
     """All that plan.py says, put through the tables."""
     rounds = [table.Round({(row.key, who): table.ONES for row in ROWS for who in row.who()}
                           | {("peaks", "stair"): table.ONES})]
+    for bar in BARS:
+        bar.value(rounds[0])  # KeyError: no row measures it
     print(page(ROWS, rounds, ["no machine: nothing was measured"]), end="")
 
 
@@ -130,7 +138,9 @@ def main():
     text = page(rows, rounds, [*machine_notes(stair, rounds), load, *machine.notes])
     if not words:
         (BENCH / "RESULTS.md").write_text(text)
-    print("\n".join(line for line in text.split("\n") if line[:1] in ("|", "#") or "skipped" in line))
+    tables = text[:text.index("## The machine")]
+    print("\n".join([line for line in tables.split("\n") if line[:1] in ("|", "#")]
+                    + [note for note in machine.notes if "skipped" in note]))
 
 
 if __name__ == "__main__":
