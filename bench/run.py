@@ -38,15 +38,16 @@ least and the largest; a ratio is taken within each round.
 ## Images per second
 
 The net is `netbn` (images of 28x28) unless another is named; `wide` is bench/wide.net. AVX2: without the
-kernel for VNNI (`STAIR_WITHOUT=vnni`), while ONNX Runtime keeps its own. Of peak: the multiply-adds done,
-of those that so many cores could do at most, fused ones of floats (back, too, where a net is trained) or
-vpmaddwd's of integers; VNNI goes beyond.
+kernel for VNNI (`STAIR_WITHOUT=vnni`), while ONNX Runtime keeps its own. Multiply-adds are those of an
+image, and where a net is trained those back, too. Of peak: how many are done of those that so many cores
+could do at most, fused ones of floats, vpdpbusd's of bytes where there is VNNI, else vpmaddwd's of 16 bits
+(which sums of 16 bits, of 4-bit weights, go beyond).
 
 {speeds}
 
-- Training and fine-tuning: a step of SGD with momentum, from images in memory to new weights. stair normalises
-  the bytes within the time, its peers get floats; its weights have a scale per channel, those of PyTorch's
-  qnnpack configuration one per tensor.
+- Training and fine-tuning: a step of SGD with momentum, from images in memory to new weights. stair
+  normalises the bytes within the time, its peers get floats; its weights have a scale per channel, those of
+  PyTorch's qnnpack configuration one per tensor.
 - Inference in ONNX Runtime: the same nets by `stair export onnx`; the integers of the 8-bit one lie between
   QuantizeLinear and DequantizeLinear, which it fuses to QLinearConv, NhwcMaxPool and QGemm. On a processor
   without VNNI its sums saturate at 16 bits; stair's never do.
@@ -139,8 +140,10 @@ def main():
     if not words:
         (BENCH / "RESULTS.md").write_text(text)
     tables = text[:text.index("## The machine")]
-    print("\n".join([line for line in tables.split("\n") if line[:1] in ("|", "#")]
-                    + [note for note in machine.notes if "skipped" in note]))
+    lines = [line for line in tables.split("\n") if line[:1] in ("|", "#")]
+    if words:
+        lines = [line for line in lines if "not measured" not in line]
+    print("\n".join(lines + [note for note in machine.notes if "skipped" in note]))
 
 
 if __name__ == "__main__":

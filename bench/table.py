@@ -20,10 +20,15 @@ class Round:
     def share(self, key):
         """Percent of what the threads' cores could multiply and add at most."""
         figures = self.samples[key, "stair"]
-        peaks = self.samples["peaks", "stair"]
-        peak = peaks["madd" if key.startswith("integer") else "fma"] * 1e9
         done = figures["images_per_second"] * figures["multiply_adds"]
-        return 100 * done / (peak * figures["threads"])
+        return 100 * done / (self.peak(key) * 1e9 * figures["threads"])
+
+    def peak(self, key):
+        """10^9 multiply-adds a second of one core, with the instruction that the work is made of."""
+        peaks = self.samples["peaks", "stair"]
+        if not key.startswith("integer"):
+            return peaks["fma"]
+        return peaks["madd"] if "AVX2" in key else peaks.get("vnni", peaks["madd"])
 
     def seconds(self, key):
         return self.samples[key, "stair"]["seconds"]
