@@ -130,9 +130,9 @@ static bool report(const Settings *settings, const Graph *graph, const double ra
     json_t *runs = json_array();
     for (int i = 0; i < RUNS; i++) json_array_append_new(runs, json_real(rate[i]));
     size_t work = graph_multiply_adds(graph, strcmp(what, "train") == 0);
-    json_t *json = json_pack("{s:s, s:i, s:i, s:f, s:I, s:o}", "what", what, "batch",
+    json_t *json = json_pack("{s:s, s:i, s:i, s:f, s:o, s:I}", "what", what, "batch",
                              settings->batch, "threads", parallel_threads(), "images_per_second",
-                             sorted[RUNS / 2], "multiply_adds", (json_int_t)work, "runs", runs);
+                             sorted[RUNS / 2], "runs", runs, "multiply_adds", (json_int_t)work);
     return json_print(json, error);
 }
 
