@@ -43,6 +43,27 @@ def answers(program, runners):
     return None
 
 
+class Others:
+    """Watches how busy the machine is with other work: figures of two threads need both cores."""
+
+    def __init__(self):
+        self.start = self.now()
+
+    @staticmethod
+    def now():
+        """Seconds by the clock, that all processors were busy, that they were for us."""
+        busy = pathlib.Path("/proc/stat").read_text().split("\n")[0].split()[1:9]
+        seconds = [int(ticks) / os.sysconf("SC_CLK_TCK") for ticks in busy]
+        idle, waiting = seconds[3:5]
+        times = os.times()
+        return times.elapsed, sum(seconds) - idle - waiting, sum(times[:4])
+
+    def percent(self):
+        """The others' share of all processors' time."""
+        elapsed, busy, own = (now - then for now, then in zip(self.now(), self.start))
+        return max(0, 100 * (busy - own) / (elapsed * os.cpu_count()))
+
+
 class Machine:
     """The programs that are there. `folder` gets the files that they make and read."""
 

@@ -22,7 +22,7 @@ import sys
 import tempfile
 
 import table
-from measure import BENCH, Machine
+from measure import BENCH, Machine, Others
 from plan import BARS, FILES, HAND_FILE, PEERS, ROWS, WIDE_NET
 
 PAGE = """\
@@ -107,7 +107,8 @@ def machine_notes(stair, rounds):
     return [f"CPU: {cpu}, {len(os.sched_getaffinity(0))} processors",
             "peaks of one core in the first round, 10^9 a second (bench/peaks.c): "
             + (", ".join(f"{name} {rate}" for name, rate in peaks.items()) or "not measured"),
-            f"{said_by(stair, '--version')}, gcc {said_by('gcc', '-dumpfullversion')}"]
+            f"{said_by(stair, '--version')}, gcc {said_by('gcc', '-dumpfullversion')}",
+            f"OMP_WAIT_POLICY {os.environ.get('OMP_WAIT_POLICY', 'not set')}"]
 
 
 def dry():
@@ -129,21 +130,22 @@ def main():
     count = int(os.environ.get("ROUNDS") or 5)
     if count < 1 or not rows:
         sys.exit("bench: nothing to measure with these ROUNDS and ROWS")
-    load = f"load before the start {os.getloadavg()[0]:.2f}, OMP_WAIT_POLICY " \
-           + os.environ.get("OMP_WAIT_POLICY", "not set")
+    others = Others()
     with tempfile.TemporaryDirectory() as folder:
         machine = Machine(stair, peaks, pathlib.Path(folder))
         machine.make_files()
         rounds = [table.Round(machine.round(rows, f"round {i + 1} of {count}"))
                   for i in range(count)]
-    text = page(rows, rounds, [*machine_notes(stair, rounds), load, *machine.notes])
+    notes = [*machine_notes(stair, rounds), *machine.notes,
+             f"other processes had {others.percent():.0f} % of the processors' time meanwhile"]
+    text = page(rows, rounds, notes)
     if not words:
         (BENCH / "RESULTS.md").write_text(text)
     tables = text[:text.index("## The machine")]
     lines = [line for line in tables.split("\n") if line[:1] in ("|", "#")]
     if words:
         lines = [line for line in lines if "not measured" not in line]
-    print("\n".join(lines + [note for note in machine.notes if "skipped" in note]))
+    print("\n".join(lines + [note for note in notes if "skipped" in note or "meanwhile" in note]))
 
 
 if __name__ == "__main__":

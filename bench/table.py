@@ -53,6 +53,8 @@ def figures(values, digits):
 
 
 def markdown(head, lines):
+    if not lines:
+        return "Not measured."
     rule = ["---"] + ["--:"] * (len(head) - 1)
     return "\n".join("| " + " | ".join(line) + " |" for line in [head, rule, *lines])
 
