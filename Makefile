@@ -127,8 +127,9 @@ demo: deps
 	@STAIR=$(BUILD)/stair train/demo.sh
 
 bench: deps
+	@tests/deps.sh python3
 	@$(SUBMAKE) $(BUILD)/stair $(BUILD)/bench/peaks
-	@STAIR=$(BUILD)/stair PEAKS=$(BUILD)/bench/peaks bench/run.sh
+	@STAIR=$(BUILD)/stair PEAKS=$(BUILD)/bench/peaks ROUNDS=$(ROUNDS) ROWS='$(ROWS)' python3 bench/run.py
 
 # what the processor can do at most: AVX2 alone
 $(BUILD)/bench/peaks.o: EXTRA := -mavx2 -mfma

@@ -3,6 +3,8 @@
  *
  *   fma           multiply-adds of floats in 12 registers of AVX2, as many as hide their latency
  *   madd          multiply-adds of 16-bit integers, vpmaddwd and vpaddd likewise
+ *   vnni          multiply-adds of bytes, vpdpbusd of AVX-512 VNNI in registers of 256 bits; left
+ *                 out where there is none
  *   sgemm         OpenBLAS on 1024 x 1024 matrices, in multiply-adds
  *   copy          bytes copied from one array of 64 MiB to another
  *
@@ -50,6 +52,17 @@ static double madd_steps(void) {
     return 12.0 * 16 * STEPS;
 }
 
+#define VNNI(i) __asm__ volatile("vpdpbusd %1, %1, %0" : "+x"(sum##i) : "x"(one));
+
+static double vnni_steps(void) {
+    __m256i one = _mm256_set1_epi8(1);
+    TWELVE(DECLARE)
+    for (int i = 0; i < STEPS; i++) {
+        TWELVE(VNNI)
+    }
+    return 12.0 * 32 * STEPS;
+}
+
 static float *matrix[3];
 static char *array[2];
 
@@ -90,8 +103,9 @@ int main(void) {
         if (!array[i]) return 1;
         memset(array[i], i, COPY);
     }
-    double fma = best(fma_steps), madd = best(madd_steps), sgemm = best(sgemm_steps);
-    printf("{\"fma\": %.1f, \"madd\": %.1f, \"sgemm\": %.1f, \"copy\": %.1f}\n", fma, madd, sgemm,
-           best(copy_steps));
+    printf("{\"fma\": %.1f, \"madd\": %.1f, ", best(fma_steps), best(madd_steps));
+    if (__builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512vl"))
+        printf("\"vnni\": %.1f, ", best(vnni_steps));
+    printf("\"sgemm\": %.1f, \"copy\": %.1f}\n", best(sgemm_steps), best(copy_steps));
     return 0;
 }

@@ -221,6 +221,28 @@ size_t graph_parameters(const Graph *graph) {
     return count;
 }
 
+size_t graph_multiply_adds(const Graph *graph, bool training) {
+    size_t count = 0;
+    bool learns[GRAPH_MAX_NODES] = {false}; /* something up to the node is trained */
+    for (int i = 0; i < graph->nodes; i++) {
+        const Node *node = &graph->node[i];
+        bool before = false;
+        size_t weights = 0;
+        for (int k = 0; k < node->inputs; k++) before |= learns[node->in[k]];
+        learns[i] = before;
+        for (int k = 0; k < node->params; k++) {
+            const Param *param = &node->param[k];
+            learns[i] |= param->trainable;
+            if (param->tensor->shape.rank > 1) weights += param->tensor->count;
+        }
+        if (!weights) continue;
+        const Layer *layer = node->layer;
+        size_t places = layer->places ? layer->places(node, &graph->node[node->in[0]].shape) : 1;
+        count += weights * places * (training ? (before ? 3 : 2) : 1);
+    }
+    return count;
+}
+
 bool graph_complete(const Graph *graph, const Node **at, Error *error) {
     *at = NULL;
     if (graph->nodes < 2) return error_set(error, ERROR_INPUT, "a net needs an input and a layer");

@@ -106,3 +106,7 @@ int graph_readers(const Graph *graph, int index);
 Node *graph_only_reader(Graph *graph, int index);
 /* Trainable numbers in all. */
 size_t graph_parameters(const Graph *graph);
+/* Multiply-adds of the weights for one sample, padding included: forward, or a step of training.
+ * Back there are as many again for the weights' gradient and, unless nothing is trained before the
+ * node, as many for its input's. */
+size_t graph_multiply_adds(const Graph *graph, bool training);

@@ -66,6 +66,9 @@ typedef struct Layer {
     /* Weighted kinds: the layout of "weight"; NULL: its first dimension is the outputs
      * (node_layout). */
     WeightLayout (*layout)(const Node *node);
+    /* In how many places of a sample each weight (a parameter of two dimensions or more) is
+     * multiplied, padding included; NULL: in one. */
+    size_t (*places)(const Node *node, const Shape *in);
 
     /* --- under quantization (read by quant/) --- */
     const char

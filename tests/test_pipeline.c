@@ -273,9 +273,11 @@ static void benches(void **state) {
               "\"$STAIR\" bench train --model tiny.net --batch 8 --threads 2 --json && "
               "wait $!"),
         0);
+    double work[2];
     for (int i = 0; i < 2; i++) {
         json_t *json = i == 0 ? printed_json() : json_load_file("infer.json", 0, NULL);
-        assert_keys(json, "what batch threads images_per_second runs");
+        assert_keys(json, "what batch threads images_per_second runs multiply_adds");
+        work[i] = member_number(json, "multiply_adds");
         assert_string_equal(member_text(json, "what"), i == 0 ? "train" : "infer");
         assert_true(member_number(json, "batch") == 8 && member_number(json, "threads") == 2 - i);
         const json_t *runs = json_object_get(json, "runs");
@@ -288,6 +290,7 @@ static void benches(void **state) {
         assert_true(count >= 3 && below > count / 2 && above > count / 2); /* the median */
         json_decref(json);
     }
+    assert_true(work[0] > 2 * work[1] && work[0] < 3 * work[1]); /* the input has no gradient */
 }
 
 int main(void) {

@@ -54,6 +54,35 @@ static void test_zoo(void **state) {
     }
 }
 
+static size_t work_of(const char *text, bool training) {
+    Error error = {0};
+    Graph *graph = graph_parse(text, strlen(text), "test", &error);
+    if (!graph) fail_msg("%s", error.message);
+    size_t count = graph_multiply_adds(graph, training);
+    graph_free(graph);
+    return count;
+}
+
+/* Counted by hand, layer by layer; back, what no gradient is wanted of does not count. */
+static void test_multiply_adds(void **state) {
+    (void)state;
+    enum { CONV1 = 26 * 26 * 40 * 9, CONV2 = 11 * 11 * 40 * 40 * 9, FC = 1000 * 10 };
+    const char *netbn = zoo_find("netbn")->text;
+    assert_int_equal(work_of(netbn, false), CONV1 + CONV2 + FC);
+    assert_int_equal(work_of(netbn, true), 2 * CONV1 + 3 * CONV2 + 3 * FC);
+    /* groups, a stride, padding that counts; then 5 x 5 positions of 4 channels into 6 by 2 x 2 */
+    assert_int_equal(work_of("x = input shape=4x10x10\n"
+                             "a = conv2d x out=8 kernel=3 stride=2 padding=1 groups=4\n"
+                             "b = conv_transpose2d a out=6 kernel=2 stride=2\n",
+                             false),
+                     5 * 5 * 8 * 9 + 5 * 5 * 8 * 6 * 4);
+    /* 28 steps of four gates, each of 28 features and 128 states */
+    assert_int_equal(work_of(zoo_find("lstm")->text, false), 28 * 512 * (28 + 128) + 128 * 10);
+    /* a batchnorm in front is trained too */
+    assert_int_equal(work_of("x = input shape=3\nn = batchnorm x\ny = linear n out=5\n", true),
+                     3 * 15);
+}
+
 static Error open_failure(const char *name) {
     Error error = {0};
     assert_null(zoo_open(name, &error));
@@ -89,6 +118,7 @@ static void test_zoo_open(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_zoo),
+        cmocka_unit_test(test_multiply_adds),
         cmocka_unit_test_setup_teardown(test_zoo_open, scratch_make, scratch_remove),
     };
     return cmocka_run_group_tests(tests, NULL, stop_pool);

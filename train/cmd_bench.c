@@ -115,7 +115,8 @@ static bool measure(Bench *bench, double rate[RUNS], Error *error) {
     return true;
 }
 
-static bool report(const Settings *settings, const double rate[RUNS], Error *error) {
+static bool report(const Settings *settings, const Graph *graph, const double rate[RUNS],
+                   Error *error) {
     double sorted[RUNS];
     memcpy(sorted, rate, sizeof sorted);
     qsort(sorted, RUNS, sizeof *sorted, by_value);
@@ -128,9 +129,10 @@ static bool report(const Settings *settings, const double rate[RUNS], Error *err
     }
     json_t *runs = json_array();
     for (int i = 0; i < RUNS; i++) json_array_append_new(runs, json_real(rate[i]));
-    json_t *json =
-        json_pack("{s:s, s:i, s:i, s:f, s:o}", "what", what, "batch", settings->batch, "threads",
-                  parallel_threads(), "images_per_second", sorted[RUNS / 2], "runs", runs);
+    size_t work = graph_multiply_adds(graph, strcmp(what, "train") == 0);
+    json_t *json = json_pack("{s:s, s:i, s:i, s:f, s:o, s:I}", "what", what, "batch",
+                             settings->batch, "threads", parallel_threads(), "images_per_second",
+                             sorted[RUNS / 2], "runs", runs, "multiply_adds", (json_int_t)work);
     return json_print(json, error);
 }
 
@@ -159,7 +161,7 @@ static int command_bench(const Settings *settings, Error *error) {
     if (bench.model) {
         make_data(&bench);
         bool ok = train ? start_training(&bench, error) : start_inference(&bench, error);
-        if (ok && measure(&bench, rate, error)) report(settings, rate, error);
+        if (ok && measure(&bench, rate, error)) report(settings, bench.model->graph, rate, error);
     }
     engine_close(bench.engine);
     tape_free(bench.tape);

@@ -148,9 +148,10 @@ static json_t *nodes_to_json(const Model *model) {
 
 static bool print_json(const Model *model, Arena *arena, Error *error) {
     json_t *json =
-        json_pack("{s:s, s:s, s:I, s:s, s:o}", "stage", stage_name(model->stage), "name",
+        json_pack("{s:s, s:s, s:I, s:I, s:s, s:o}", "stage", stage_name(model->stage), "name",
                   model->graph->name, "parameters", (json_int_t)graph_parameters(model->graph),
-                  "net", graph_text(model->graph, arena), "nodes", nodes_to_json(model));
+                  "multiply_adds", (json_int_t)graph_multiply_adds(model->graph, false), "net",
+                  graph_text(model->graph, arena), "nodes", nodes_to_json(model));
     json_t *mean = json_array(), *std = json_array();
     for (int c = 0; c < model->pixels.channels; c++) {
         json_array_append_new(mean, json_real((double)model->pixels.mean[c]));
@@ -167,8 +168,9 @@ static bool print_json(const Model *model, Arena *arena, Error *error) {
 }
 
 static bool print_text(Model *model, Arena *arena, Error *error) {
-    printf("%s, stage %s, %zu parameters\n", model->graph->name, stage_name(model->stage),
-           graph_parameters(model->graph));
+    printf("%s, stage %s, %zu parameters, %zu multiply-adds an image\n", model->graph->name,
+           stage_name(model->stage), graph_parameters(model->graph),
+           graph_multiply_adds(model->graph, false));
     for (int c = 0; c < model->pixels.channels; c++)
         printf("input channel %d: (pixel / 255 - %.6g) / %.6g\n", c, (double)model->pixels.mean[c],
                (double)model->pixels.std[c]);

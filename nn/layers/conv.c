@@ -47,6 +47,12 @@ void conv_init(Node *node, Rng *rng) {
                  spec->out / spec->groups * places, rng);
 }
 
+/* One a position of the result. */
+size_t conv_places(const Node *node, const Shape *in) {
+    (void)in;
+    return shape_count(&node->shape) / (size_t)node->shape.dim[0];
+}
+
 Tensor *conv_apply(Tape *tape, const Node *node, Tensor *x, Tensor *w, Tensor *b) {
     const ConvLayerSpec *spec = node->spec;
     return op_conv(tape, x, w, b, &(ConvSpec){spec->window, spec->groups});

@@ -19,6 +19,7 @@ void conv_init(Node *node, Rng *rng);
 Tensor *conv_forward(const Run *run, const Node *node, Tensor *const in[]);
 Tensor *conv_forward_tail(const Run *run, const Node *node, Tensor *const in[], const Tail *tail);
 Tensor *conv_apply(Tape *tape, const Node *node, Tensor *x, Tensor *w, Tensor *b);
+size_t conv_places(const Node *node, const Shape *in);
 
 /* The row of `rank` spatial dimensions. */
 #define CONV_LAYER(rank)                                                                           \
@@ -28,5 +29,6 @@ Tensor *conv_apply(Tape *tape, const Node *node, Tensor *x, Tensor *w, Tensor *b
             #rank "-d convolution: out= kernel= stride= padding= dilation= groups= bias= init=",   \
         .inputs = 1, .spatial = rank, .spec_size = sizeof(ConvLayerSpec), .fields = conv_fields,   \
         .shape = conv_shape, .init = conv_init, .forward = conv_forward,                           \
-        .forward_tail = conv_forward_tail, .apply = conv_apply, .rule = "weighted",                \
+        .forward_tail = conv_forward_tail, .apply = conv_apply, .places = conv_places,             \
+        .rule = "weighted",                                                                        \
     }

@@ -67,6 +67,12 @@ void conv_transpose_init(Node *node, Rng *rng) {
                  weight->shape.dim[0] / spec->map.groups * places, rng);
 }
 
+/* One a position of the input, which spreads there. */
+size_t conv_transpose_places(const Node *node, const Shape *in) {
+    (void)node;
+    return shape_count(in) / (size_t)in->dim[0];
+}
+
 Tensor *conv_transpose_apply(Tape *tape, const Node *node, Tensor *x, Tensor *w, Tensor *b) {
     return op_conv_transpose(tape, x, w, b, &((const ConvTransposeLayerSpec *)node->spec)->map);
 }

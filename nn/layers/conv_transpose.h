@@ -18,6 +18,7 @@ void conv_transpose_init(Node *node, Rng *rng);
 Tensor *conv_transpose_forward(const Run *run, const Node *node, Tensor *const in[]);
 Tensor *conv_transpose_apply(Tape *tape, const Node *node, Tensor *x, Tensor *w, Tensor *b);
 WeightLayout conv_transpose_layout(const Node *node);
+size_t conv_transpose_places(const Node *node, const Shape *in);
 
 /* The row of `rank` spatial dimensions. */
 #define CONV_TRANSPOSE_LAYER(rank)                                                                 \
@@ -28,5 +29,6 @@ WeightLayout conv_transpose_layout(const Node *node);
         .inputs = 1, .spatial = rank, .spec_size = sizeof(ConvTransposeLayerSpec),                 \
         .fields = conv_transpose_fields, .shape = conv_transpose_shape,                            \
         .init = conv_transpose_init, .forward = conv_transpose_forward,                            \
-        .apply = conv_transpose_apply, .layout = conv_transpose_layout, .rule = "weighted",        \
+        .apply = conv_transpose_apply, .layout = conv_transpose_layout,                            \
+        .places = conv_transpose_places, .rule = "weighted",                                       \
     }

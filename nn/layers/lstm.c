@@ -20,5 +20,6 @@ const Layer lstm_layer = {
     .fields = recurrent_fields,
     .shape = shape,
     .init = recurrent_init,
+    .places = recurrent_places,
     .forward = forward,
 };

@@ -64,6 +64,12 @@ void recurrent_init(Node *node, Rng *rng) {
         init_weights(INIT_DEFAULT, node->param[i].tensor, NULL, hidden, 0, rng);
 }
 
+/* One a step. */
+size_t recurrent_places(const Node *node, const Shape *in) {
+    (void)node;
+    return (size_t)in->dim[0];
+}
+
 /* Both directions' features side by side: [...,H] and [...,H] -> [...,2 H]. */
 static Tensor *join(Tape *tape, Tensor *const direction[2]) {
     Shape shape = direction[0]->shape;

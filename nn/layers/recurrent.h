@@ -13,4 +13,5 @@ extern const Field recurrent_fields[];
 
 bool recurrent_shape(Node *node, const Cell *cell, const Shape *const in[], Error *error);
 void recurrent_init(Node *node, Rng *rng);
+size_t recurrent_places(const Node *node, const Shape *in);
 Tensor *recurrent_forward(const Run *run, const Node *node, const Cell *cell, Tensor *x);
