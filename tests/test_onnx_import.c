@@ -209,7 +209,9 @@ static void view_of_size_0_is_a_flatten(void **state) {
     add_floats(b, "b", SHAPE(3), 1);
     build_node(b, "MatMul", "same w", "product");
     build_node(b, "Add", "b product", "sum");
-    gives_net(b, "sum", "x = input shape=2x4x4\nflat = flatten x\nproduct = linear flat out=3\n");
+    gives_net(b, "sum",
+              "x = input shape=2x4x4\nflat = flatten x\nsame = dropout flat\n"
+              "product = linear same out=3\n");
 }
 
 static void clip_pad_and_means_are_layers(void **state) {
@@ -260,6 +262,48 @@ static void numbers_behind_a_layer_are_folded(void **state) {
     arena_free(b->graph.arena);
 }
 
+/* An image normalised inside of the graph: (x - mean) / deviation, then 3 less that. */
+static void numbers_behind_nothing_are_a_batchnorm(void **state) {
+    (void)state;
+    Build *b = onnx_build();
+    add_floats(b, "mean", SHAPE(2, 1, 1), 1);         /* 1, 1.125 */
+    add_floats(b, "deviation", SHAPE(1, 2, 1, 1), 4); /* 4, 4.125 */
+    add_float(b, "three", 3);
+    build_node(b, "Sub", "x mean", "centred");
+    build_node(b, "Div", "centred deviation", "normal");
+    build_node(b, "Sub", "three normal", "rest");
+    build_node(b, "Relu", "rest", "y");
+    onnx_output(&b->graph, "y", &SHAPE(1));
+    File file = onnx_pack(&b->model, b->graph.arena);
+    Model *model = onnx_imported(&file);
+    assert_int_equal(model->graph->nodes, 3);
+    const Node *norm = &model->graph->node[1];
+    assert_string_equal(norm->layer->name, "batchnorm");
+    const float gain[] = {-1 / 4.0f, (float)(-1 / 4.125)};
+    const float shift[] = {3 + 1 / 4.0f, (float)(3 + 1.125 / 4.125)};
+    assert_memory_equal(node_tensor(norm, "weight")->data, gain, sizeof gain);
+    assert_memory_equal(node_tensor(norm, "bias")->data, shift, sizeof shift);
+    Tape *tape = tape_new(false);
+    Tensor *x = tensor_zeros(tape->arena, SHAPE(1, 2, 4, 4));
+    Tensor *y = graph_forward(model->graph, &(Run){.tape = tape}, x, NULL);
+    assert_true(y->data[0] == shift[0] && y->data[31] == shift[1]);
+    tape_free(tape);
+    model_free(model);
+    arena_free(b->graph.arena);
+
+    b = onnx_build();
+    add_float(b, "three", 3);
+    build_node(b, "Div", "three x", "y");
+    is_refused(b, "y", "y (Div): its constant is no number for each channel, or divides by x");
+    b = onnx_build();
+    add_floats(b, "row", SHAPE(4), 1);
+    build_node(b, "Add", "x row", "y");
+    is_refused(b, "y", "y (Add): its constant is no number for each channel");
+    b = onnx_build();
+    build_node(b, "Sub", "x x", "y");
+    is_refused(b, "y", "y (Sub): of two values");
+}
+
 static void all_that_is_not_supported_is_listed(void **state) {
     (void)state;
     Build *b = onnx_build();
@@ -269,7 +313,7 @@ static void all_that_is_not_supported_is_listed(void **state) {
     build_node(b, "Relu", "x", "unused"); /* and this one matters to nobody */
     Onnx__NodeProto *pool = build_node(b, "MaxPool", "x", "fourth");
     INTS(b, pool, "kernel_shape", 2, 2);
-    INTS(b, pool, "pads", 0, 0, 1, 1);
+    INTS(b, pool, "pads", 0, 0, -1, 1);
     build_node(b, "Add", "third fourth", "sum");
     is_refused(b, "sum",
                "3 nodes cannot be read:\n"
@@ -289,6 +333,7 @@ int main(void) {
         cmocka_unit_test(view_of_size_0_is_a_flatten),
         cmocka_unit_test(clip_pad_and_means_are_layers),
         cmocka_unit_test(numbers_behind_a_layer_are_folded),
+        cmocka_unit_test(numbers_behind_nothing_are_a_batchnorm),
         cmocka_unit_test(all_that_is_not_supported_is_listed),
     };
     return cmocka_run_group_tests(tests, scratch_make, scratch_remove);
