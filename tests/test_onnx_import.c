@@ -119,6 +119,42 @@ static void sequences_come_back(void **state) {
     }
 }
 
+/* A graph whose input is a sequence as PyTorch's batch_first=False has it: the net's has the batch
+ * first, whichever way the file gives what it makes. */
+static void steps_may_come_first(void **state) {
+    (void)state;
+    for (int last = 0; last < 2; last++) {
+        Build *b = onnx_build();
+        onnx_input(&b->graph, "s", &SHAPE(5, 4)); /* N is the steps' here, 5 the batch */
+        Onnx__TensorShapeProto *shape = b->graph.proto->input[1]->type->tensor_type->shape;
+        shape->dim[0]->value_case = ONNX__TENSOR_SHAPE_PROTO__DIMENSION__VALUE_DIM_VALUE;
+        shape->dim[0]->dim_value = 6;
+        b->graph.proto->input[0] = b->graph.proto->input[1];
+        b->graph.proto->n_input = 1;
+        add_floats(b, "W", SHAPE(1, 12, 4), 0);
+        add_floats(b, "R", SHAPE(1, 12, 3), 0);
+        Onnx__NodeProto *lstm = build_node(b, "LSTM", "s W R", last ? "" : "y");
+        set_int(b, lstm, "hidden_size", 3);
+        if (last) onnx_node_output(&b->graph, lstm, "y");
+        gives_net(b, "y",
+                  last ? "s = input shape=1x6x4\ns_shaped = reshape s shape=6x4\n"
+                         "y = lstm s_shaped hidden=3 bias=false output=last\n"
+                       : "s = input shape=1x6x4\ns_shaped = reshape s shape=6x4\n"
+                         "y = lstm s_shaped hidden=3 bias=false\n");
+    }
+}
+
+/* An input without channels is an image of grey. */
+static void a_line_is_an_input(void **state) {
+    (void)state;
+    Build *b = onnx_build();
+    onnx_input(&b->graph, "line", &SHAPE(9));
+    b->graph.proto->input[0] = b->graph.proto->input[1];
+    b->graph.proto->n_input = 1;
+    build_node(b, "Relu", "line", "y");
+    gives_net(b, "y", "line = input shape=1x9\nline_shaped = flatten line\ny = relu line_shaped\n");
+}
+
 /* PyTorch's y[:, -1]: the layer gives where it ends, if nobody else reads what it gives. */
 static void the_last_step_is_an_output(void **state) {
     (void)state;
@@ -327,6 +363,8 @@ int main(void) {
         cmocka_unit_test(an_exported_file_comes_back),
         cmocka_unit_test(every_layer_comes_back),
         cmocka_unit_test(sequences_come_back),
+        cmocka_unit_test(steps_may_come_first),
+        cmocka_unit_test(a_line_is_an_input),
         cmocka_unit_test(the_last_step_is_an_output),
         cmocka_unit_test(given_scales_are_kept),
         cmocka_unit_test(pytorch_names_become_short),

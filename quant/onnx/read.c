@@ -158,6 +158,28 @@ static bool has_steps_first(const OnnxReader *reader, const Onnx__ValueInfoProto
     return false;
 }
 
+/* The net's input; it reads an image. What has no channels as images have, such as the steps of a
+ * sequence, is one of grey that takes another shape. The node whose value has that; -1: refused. */
+static int add_input_node(OnnxReader *reader, const char *label, const Shape *sample,
+                          Error *error) {
+    char name[NODE_NAME], shaped[NODE_NAME];
+    onnx_legal_name(label, name);
+    Shape image = *sample;
+    bool grey = (sample->dim[0] > NORMALIZATION_CHANNELS || reader->steps_first) &&
+                sample->rank + 2 <= MAX_RANK;
+    if (grey) {
+        image = (Shape){.rank = sample->rank + 1, .dim = {1}};
+        memcpy(image.dim + 1, sample->dim, sizeof(int) * (size_t)sample->rank);
+    }
+    Node *node = graph_add(reader->net, name, layer_find("input"), &image, 0, NULL, error);
+    if (!node || !grey) return node ? 0 : -1;
+    snprintf(shaped, sizeof shaped, "%.*s_shaped", NODE_NAME - 8, name);
+    const char *layer = sample->rank == 1 ? "flatten" : "reshape";
+    node = graph_add(reader->net, shaped, layer_find(layer), sample->rank == 1 ? NULL : sample, 1,
+                     (int[]){0}, error);
+    return node ? 1 : -1;
+}
+
 static bool add_input(OnnxReader *reader, const Onnx__ValueInfoProto *info, Error *error) {
     const char *name = info->name;
     const Onnx__TypeProto *type = info->type;
@@ -190,14 +212,10 @@ static bool add_input(OnnxReader *reader, const Onnx__ValueInfoProto *info, Erro
         sample.dim[sample.rank++] = (int)size;
     }
     if (!add_value(reader, name, NULL, -1, error)) return false;
-    char legal[NODE_NAME];
-    onnx_legal_name(name, legal);
-    Node *node = graph_add(reader->net, legal, layer_find("input"), &sample, 0, NULL, error);
-    if (!node) return false;
     OnnxValue *value = onnx_value_named(reader, name);
-    value->node = 0;
+    value->node = add_input_node(reader, name, &sample, error);
     if (reader->steps_first) value->axes = "TNH";
-    return true;
+    return value->node >= 0;
 }
 
 /* Older files list initializers among the inputs, too. */

@@ -136,12 +136,13 @@ static void add_weighted(OnnxReader *reader, const Onnx__NodeProto *node, const 
         onnx_makes(reader, last, added->index);
 }
 
+/* Sizes that a .net text may have; before anything is computed with them. */
 static bool fits_text(OnnxReader *reader, const Onnx__NodeProto *node, const Window *window,
                       int64_t outputs) {
     bool ok = outputs >= 1 && outputs <= 1 << 16;
     for (int d = 0; d < SPATIAL; d++)
-        ok &= window->padding[d] <= ONNX_PADDING && window->kernel[d] <= 255 &&
-              window_padding_end(window, d) <= ONNX_PADDING;
+        ok &= window->padding[d] <= ONNX_PADDING && window_padding_end(window, d) <= ONNX_PADDING &&
+              window->kernel[d] >= 1 && window->kernel[d] <= 255;
     if (!ok) onnx_fault(reader, node, "its sizes are larger than a convolution's may be");
     return ok;
 }
@@ -202,12 +203,13 @@ void onnx_read_weighted(OnnxReader *reader, const Onnx__NodeProto *node) {
     *window = window_identity();
     for (int d = 0; d < spatial; d++) window->kernel[SPATIAL - spatial + d] = w->shape.dim[2 + d];
     if (!onnx_read_attributes(reader, node, op, spatial, spec)) return;
+    int64_t outputs = back ? (int64_t)w->shape.dim[1] * ((ConvTransposeLayerSpec *)spec)->map.groups
+                           : w->shape.dim[0];
+    if (!fits_text(reader, node, window, outputs)) return;
     if (back ? !read_result_size(reader, node, in, spatial, &((ConvTransposeLayerSpec *)spec)->map)
              : !onnx_auto_pad(reader, node, in, window))
         return;
     if (!back) onnx_take_padding(x, window);
-    int64_t outputs = back ? (int64_t)w->shape.dim[1] * ((ConvTransposeLayerSpec *)spec)->map.groups
-                           : w->shape.dim[0];
     if (fits_text(reader, node, window, outputs))
         add_weighted(reader, node, layer, spec, in, w, b, (int)outputs, false);
 }
