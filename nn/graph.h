@@ -27,6 +27,7 @@ typedef struct Param {
     bool trainable;     /* false: a buffer, moved by the layer itself */
     bool counter;       /* a whole number that checkpoints keep as I64 (num_batches_tracked) */
     bool positive;      /* its values are > 0: a scale */
+    bool code;          /* its values are whole numbers of 8 bits with a sign: zero points */
     bool matrix;        /* [O,K], and all that its layer does with it is a Product */
     const Multiply *by; /* of a matrix: what multiplies, NULL: BLAS; quant/ puts its own in place */
 } Param;

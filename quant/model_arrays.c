@@ -14,6 +14,10 @@ static bool is_scale(const Slot *slot, size_t i) {
     float scale = ((const float *)slot->data)[i];
     return scale >= FLT_MIN && isfinite(scale);
 }
+static bool is_code(const Slot *slot, size_t i) {
+    float code = ((const float *)slot->data)[i];
+    return code >= INT8_MIN && code <= INT8_MAX && code == rintf(code);
+}
 static bool is_variance(const Slot *slot, size_t i) {
     return is_finite(slot, i) && ((const float *)slot->data)[i] >= 0;
 }
@@ -55,6 +59,7 @@ static void add_params(Slots *slots, const Node *node, const Dynamic *dynamic) {
             add_slot(slots, name, DTYPE_F32, p->tensor->shape, p->tensor->data,
                      variance      ? is_variance
                      : p->positive ? is_scale
+                     : p->code     ? is_code
                                    : is_finite);
         }
     }

@@ -66,6 +66,7 @@ struct QNode {
     bool simulated; /* evaluated by simulation: it is float or has a grid too fine for integers */
     Tensor *weight_scale; /* their scales as a parameter, learned or given (quant/given.h); NULL:
                              they follow from the weights (N9) */
+    Tensor *weight_zero;  /* given zero points of affine weights, whole numbers; NULL: none */
     void *integers;       /* what freeze made; the rule knows its type */
 };
 

@@ -48,7 +48,8 @@ typedef struct OnnxReader {
     bool *matters;                         /* [n_node] the output depends on it */
     bool *done;                            /* [n_node] read together with another */
     OnnxGrid *grid[GRAPH_MAX_NODES];       /* that the value of node i is rounded to; NULL: none */
-    OnnxConstant *weight[GRAPH_MAX_NODES]; /* quantized weights of node i: scales for each output */
+    OnnxConstant *weight[GRAPH_MAX_NODES]; /* quantized weights of node i: scales for each output,
+                                              zero points; NULL there: all are 0 */
     char *faults;                          /* lines, each beginning with a newline */
     int fault_count;
 } OnnxReader;

@@ -236,6 +236,13 @@ static json_t *grid_spec(const OnnxGrid *grid, Error *error, const char *name) {
     return NULL;
 }
 
+static json_t *weight_spec(const OnnxConstant *weight) {
+    if (weight->zero)
+        return json_pack("{s:b, s:b}", "per_channel", weight->scales > 1, "symmetric", false);
+    return json_pack("{s:b, s:b}", "per_channel", weight->scales > 1, "full_range",
+                     weight->least < -INT8_MAX);
+}
+
 /* For each quantizer's node the grid that the file gives its value: said of that node, of one that
  * it absorbed, or of one that passes its codes on. All say the same steps, and the narrowest range
  * holds: the codes that are passed on are within it. */
@@ -257,10 +264,11 @@ static bool collect(const OnnxReader *reader, const QuantNet *net, OnnxGrid of[]
 }
 
 /* What the file says, in the words of a configuration. Layers without rounded weights, and values
- * without a grid, stay float. */
+ * without a grid, stay float. A lone batchnorm has no word about weights of its own: the default is
+ * for its. */
 static json_t *config_json(const OnnxReader *reader, const QuantNet *net, const OnnxGrid of[],
                            Error *error) {
-    json_t *nodes = json_object();
+    json_t *nodes = json_object(), *lone = NULL;
     for (int i = 0; nodes && i < net->graph->nodes; i++) {
         const QNode *q = &net->node[i];
         if (q->into || !q->rule->owns_range) continue;
@@ -270,19 +278,20 @@ static json_t *config_json(const OnnxReader *reader, const QuantNet *net, const 
         if (of[i].scale > 0 && (!weighted || weight)) {
             json_t *activation = grid_spec(&of[i], error, q->node->name);
             word = json_pack("{s:o*}", "activation", activation);
-            if (node_has_rule(q->node, "weighted")) /* a lone batchnorm has its kind's grid */
-                json_object_set_new(word, "weight",
-                                    json_pack("{s:b, s:b}", "per_channel", weight->scales > 1,
-                                              "full_range", weight->least < -INT8_MAX));
+            if (node_has_rule(q->node, "weighted"))
+                json_object_set_new(word, "weight", weight_spec(weight));
+            else if (weighted && !lone)
+                lone = weight_spec(weight);
             if (!activation) {
                 json_decref(word);
                 json_decref(nodes);
+                json_decref(lone);
                 return NULL;
             }
         }
         json_object_set_new(nodes, q->node->name, word);
     }
-    return json_pack("{s:o}", "overrides", nodes);
+    return json_pack("{s:o, s:o*}", "overrides", nodes, "weight", lone);
 }
 
 /* A net with these words leaves kinds that cannot be quantized float. */
@@ -315,7 +324,7 @@ static bool set_grids(const OnnxReader *reader, QuantNet *net, const OnnxGrid of
     }
     for (int i = 0; i < net->graph->nodes; i++)
         if (reader->weight[i] && !net->node[i].into && !net->node[i].is_float)
-            quant_give_weights(net, &net->node[i], reader->weight[i]->scale);
+            quant_give_weights(&net->node[i], reader->weight[i]->scale, reader->weight[i]->zero);
     return true;
 }
 

@@ -13,10 +13,10 @@
 
 /* --- rounded weights --- */
 
-/* The scale of each output, from scales along one axis of the weight's shape (`stored`, which the
- * codes have in the file; `outputs` are found through the layer's layout). */
-static bool output_scales(OnnxReader *reader, const Onnx__NodeProto *node, const OnnxConstant *w,
-                          const Node *layer, bool transposed, float scale[]) {
+/* The scale and zero point of each output, from those along one axis of the weight's shape
+ * (`stored`, which the codes have in the file; `outputs` are found through the layer's layout). */
+static bool output_steps(OnnxReader *reader, const Onnx__NodeProto *node, const OnnxConstant *w,
+                         const Node *layer, bool transposed, float scale[], int64_t zero[]) {
     WeightLayout layout = node_layout(layer);
     const Shape *shape = &w->shape;
     if (w->scales > 1 && (w->axis >= shape->rank || shape->dim[w->axis] != w->scales)) {
@@ -31,34 +31,36 @@ static bool output_scales(OnnxReader *reader, const Onnx__NodeProto *node, const
             size_t at = transposed ? (size_t)k * (size_t)layout.outputs + (size_t)o
                                    : weight_index(&layout, o, k);
             size_t c = w->scales == 1 ? 0 : at / inner % (size_t)w->scales;
-            if (k && w->scale[c] != scale[o]) {
+            if (k && (w->scale[c] != scale[o] || w->zero[c] != zero[o])) {
                 onnx_fault(reader, node, "its weights have several scales for one output");
                 return false;
             }
-            if (w->zero[c]) {
-                onnx_fault(reader, node, "its weights have a zero point of %lld: only 0 can be had",
-                           (long long)w->zero[c]);
-                return false;
-            }
             scale[o] = w->scale[c];
+            zero[o] = w->zero[c];
         }
     return true;
 }
 
 /* Notes the grid of the layer's weights: one scale, or one for each output, times the map's gains.
- */
+ * A gain below 0 turns codes round: around 0 by their signs, else, so that each stays one of 8
+ * bits, q becomes -1 - q, and Z alike. */
 static bool keep_grid(OnnxReader *reader, const Onnx__NodeProto *node, const OnnxConstant *w,
                       const Node *layer, bool transposed, const OnnxAffine *map) {
     OnnxConstant *grid = arena_alloc(reader->arena, sizeof *grid);
     float *scale = arena_alloc(reader->arena, sizeof *scale * (size_t)map->outputs);
+    int64_t *zero = arena_alloc(reader->arena, sizeof *zero * (size_t)map->outputs);
     *grid = (OnnxConstant){.scales = w->scales == 1 ? 1 : map->outputs,
                            .scale = scale,
                            .least = w->least,
                            .most = w->most};
-    if (!output_scales(reader, node, w, layer, transposed, scale)) return false;
+    if (!output_steps(reader, node, w, layer, transposed, scale, zero)) return false;
+    for (int o = 0; o < map->outputs; o++)
+        if (zero[o]) grid->zero = zero;
     for (int o = 0; o < map->outputs; o++) {
+        bool turned = map->gain[o] < 0;
         if (map->gain[o] != map->gain[0]) grid->scales = map->outputs;
-        if (map->gain[o] < 0 && w->least < -w->most) grid->most = -w->least; /* -128 becomes 128 */
+        if (turned && grid->zero) zero[o] = -1 - zero[o];
+        if (turned && !grid->zero && w->least < -w->most) grid->most = -w->least; /* of -128: 128 */
         scale[o] = (float)(fabs(map->gain[o]) * (double)scale[o]);
         if (!(scale[o] >= FLT_MIN)) scale[o] = 1; /* no weight is left */
     }

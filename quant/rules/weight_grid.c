@@ -45,6 +45,7 @@ QParams weight_grid(Arena *arena, const QNode *q, const Tensor *w, const Tensor 
         float lo, hi;
         if (q->weight_scale) {
             grid.scale[c] = q->weight_scale->data[c];
+            if (q->weight_zero) grid.zero_point[c] = (int32_t)q->weight_zero->data[c];
             continue;
         }
         channel_range(w, channels, c, &lo, &hi);
