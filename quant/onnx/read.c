@@ -335,7 +335,7 @@ Model *onnx_read_model(const Onnx__ModelProto *proto, int64_t opset, Error *erro
     OnnxReader reader;
     Graph *net = onnx_read_graph(&reader, proto, opset, arena, error);
     Model *model = net ? model_new(net, error) : NULL;
-    bool ok = model && (!onnx_quantized(&reader) || onnx_calibrate(&reader, model, error));
+    bool ok = model && (!onnx_quantized(&reader) || model_give(model, &reader.given, error));
     for (size_t i = 0; ok && i < proto->n_metadata_props; i++) {
         const Onnx__StringStringEntryProto *entry = proto->metadata_props[i];
         if (entry->key && entry->value && strcmp(entry->key, MODEL_INPUT) == 0)

@@ -5,15 +5,9 @@
  * The first dimension of every value is the batch; it is never looked at. */
 #pragma once
 
-#include "quant/model.h"
+#include "quant/given.h"
 #include "quant/onnx/ops.h"
 #include "quant/onnx/parse.h"
-
-/* A value's grid as a QuantizeLinear has it. */
-typedef struct OnnxGrid {
-    float scale;
-    int64_t zero, least, most; /* codes least .. most */
-} OnnxGrid;
 
 /* A name of the graph: an initializer, the input, or what a node makes. */
 typedef struct OnnxValue {
@@ -21,9 +15,9 @@ typedef struct OnnxValue {
     const Onnx__TensorProto *tensor; /* of an initializer; decoded when first asked for */
     OnnxConstant *constant;          /* known before the net runs; NULL: not */
     int node;                        /* of the net, whose value it is; -1: none */
-    const char *axes; /* it is that value with its axes in this order (read_recurrent.c);
-                         NULL: as the net has it */
-    OnnxGrid *codes;  /* it is that value as codes on this grid */
+    const char *axes;       /* it is that value with its axes in this order (read_recurrent.c);
+                               NULL: as the net has it */
+    const GivenGrid *codes; /* it is that value as codes on this grid */
     int before[SPATIAL], after[SPATIAL]; /* it is that value with zeros around it */
     int maker;                           /* the ONNX node that makes it; -1: none does */
     int readers;                         /* nodes that matter and read it, the graph's output too */
@@ -43,14 +37,12 @@ typedef struct OnnxReader {
     const char *output_axes; /* of the output in the file, then; NULL: as the net has it */
     Graph *net;
     int values;
-    OnnxValue *value;                      /* [values] */
-    void *names;                           /* how onnx_value_named finds them */
-    bool *matters;                         /* [n_node] the output depends on it */
-    bool *done;                            /* [n_node] read together with another */
-    OnnxGrid *grid[GRAPH_MAX_NODES];       /* that the value of node i is rounded to; NULL: none */
-    OnnxConstant *weight[GRAPH_MAX_NODES]; /* quantized weights of node i: scales for each output,
-                                              zero points; NULL there: all are 0 */
-    char *faults;                          /* lines, each beginning with a newline */
+    OnnxValue *value; /* [values] */
+    void *names;      /* how onnx_value_named finds them */
+    bool *matters;    /* [n_node] the output depends on it */
+    bool *done;       /* [n_node] read together with another */
+    Given given;      /* grids that values and weights are rounded to */
+    char *faults;     /* lines, each beginning with a newline */
     int fault_count;
 } OnnxReader;
 
@@ -64,8 +56,6 @@ Model *onnx_read_model(const Onnx__ModelProto *model, int64_t opset, Error *erro
 
 /* Are values of the graph rounded? */
 bool onnx_quantized(const OnnxReader *reader);
-/* Makes the float model a calibrated one with the grids that were read. ERROR_INPUT. */
-bool onnx_calibrate(const OnnxReader *reader, Model *model, Error *error);
 
 /* --- for the rows --- */
 

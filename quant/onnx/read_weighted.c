@@ -46,13 +46,13 @@ static bool output_steps(OnnxReader *reader, const Onnx__NodeProto *node, const 
  * bits, q becomes -1 - q, and Z alike. */
 static bool keep_grid(OnnxReader *reader, const Onnx__NodeProto *node, const OnnxConstant *w,
                       const Node *layer, bool transposed, const OnnxAffine *map) {
-    OnnxConstant *grid = arena_alloc(reader->arena, sizeof *grid);
+    GivenWeights *grid = arena_alloc(reader->arena, sizeof *grid);
     float *scale = arena_alloc(reader->arena, sizeof *scale * (size_t)map->outputs);
     int64_t *zero = arena_alloc(reader->arena, sizeof *zero * (size_t)map->outputs);
-    *grid = (OnnxConstant){.scales = w->scales == 1 ? 1 : map->outputs,
+    *grid = (GivenWeights){.scales = w->scales == 1 ? 1 : map->outputs,
                            .scale = scale,
-                           .least = w->least,
-                           .most = w->most};
+                           .full_range = w->least < -INT8_MAX};
+    int64_t most = w->most;
     if (!output_steps(reader, node, w, layer, transposed, scale, zero)) return false;
     for (int o = 0; o < map->outputs; o++)
         if (zero[o]) grid->zero = zero;
@@ -60,15 +60,15 @@ static bool keep_grid(OnnxReader *reader, const Onnx__NodeProto *node, const Onn
         bool turned = map->gain[o] < 0;
         if (map->gain[o] != map->gain[0]) grid->scales = map->outputs;
         if (turned && grid->zero) zero[o] = -1 - zero[o];
-        if (turned && !grid->zero && w->least < -w->most) grid->most = -w->least; /* of -128: 128 */
+        if (turned && !grid->zero && w->least < -w->most) most = -w->least; /* of -128: 128 */
         scale[o] = (float)(fabs(map->gain[o]) * (double)scale[o]);
         if (!(scale[o] >= FLT_MIN)) scale[o] = 1; /* no weight is left */
     }
-    if (grid->most > INT8_MAX) {
+    if (most > INT8_MAX) {
         onnx_fault(reader, node, "its weights have codes of more than 8 bits");
         return false;
     }
-    reader->weight[layer->index] = grid;
+    reader->given.weight[layer->index] = grid;
     return true;
 }
 
