@@ -74,7 +74,7 @@ typedef struct ConvTransposeSpec {
 Tensor *op_conv_transpose(Tape *tape, Tensor *x, Tensor *w, Tensor *b,
                           const ConvTransposeSpec *spec);
 /* The result's size along dimension d, < 1 if nothing is left:
- * (in - 1) stride - 2 padding + dilation (kernel - 1) + output_padding + 1. */
+ * (in - 1) stride - padding of both sides + dilation (kernel - 1) + output_padding + 1. */
 int64_t conv_transpose_out(const ConvTransposeSpec *spec, int d, int in);
 
 typedef struct BatchNormSpec {
@@ -116,9 +116,10 @@ extern const Pointwise *const pointwise_list[]; /* ends with NULL */
 Tensor *op_pointwise(Tape *tape, Tensor *x, const Pointwise *function, float a);
 
 /* Largest value of each window, padding never wins, of equal values the first; the mean of each
- * window over all kernel places, padding counted as 0 (PyTorch's default). x[N,C,...]. */
+ * window over all kernel places, padding counted as 0 (PyTorch's default), or over those on the
+ * input. x[N,C,...]. */
 Tensor *op_maxpool(Tape *tape, Tensor *x, const Window *window);
-Tensor *op_avgpool(Tape *tape, Tensor *x, const Window *window);
+Tensor *op_avgpool(Tape *tape, Tensor *x, const Window *window, bool count_padding);
 
 /* The same elements under another shape of the same count. */
 Tensor *op_reshape(Tape *tape, Tensor *x, Shape shape);

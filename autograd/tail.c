@@ -51,8 +51,7 @@ VECTOR static void cut(size_t count, float *v) {
 
 /* Windows that may lie in the padding alone give -infinity, which a relu before them leaves. */
 static bool pool_first(const TailWork *work) {
-    const int *padding = work->window.padding;
-    return work->tail.pool && !padding[0] && !padding[1] && !padding[2];
+    return work->tail.pool && !window_padded(&work->window);
 }
 
 void tail_run(const TailWork *work, size_t index, float *v) {

@@ -4,9 +4,15 @@ Window window_identity(void) {
     return (Window){.kernel = {1, 1, 1}, .stride = {1, 1, 1}, .dilation = {1, 1, 1}};
 }
 
+bool window_padded(const Window *window) {
+    bool padded = false;
+    for (int d = 0; d < SPATIAL; d++) padded |= window->padding[d] || window_padding_end(window, d);
+    return padded;
+}
+
 int window_out(const Window *window, int d, int in) {
     int reach = window->dilation[d] * (window->kernel[d] - 1) + 1;
-    int room = in + 2 * window->padding[d] - reach;
+    int room = in + window->padding[d] + window_padding_end(window, d) - reach;
     return room < 0 ? 0 : room / window->stride[d] + 1;
 }
 
@@ -56,4 +62,13 @@ Span window_span(const Window *window, int d, int k, int in, int out) {
     if (span.end > out) span.end = out;
     if (span.begin > span.end) span.begin = span.end;
     return span;
+}
+
+int window_inside(const Window *window, int d, int o, int in) {
+    int first = o * window->stride[d] - window->padding[d], inside = 0;
+    for (int k = 0; k < window->kernel[d]; k++) {
+        int at = first + k * window->dilation[d];
+        inside += at >= 0 && at < in;
+    }
+    return inside;
 }

@@ -7,6 +7,16 @@
 
 The names are what counts: a module `self.conv1` gives conv1.weight, and the net that --model names
 has a node conv1. With the safetensors package, `save` is `safetensors.torch.save_file`.
+
+A net in quantization-aware training (torch.ao.quantization, eager) takes its grids along:
+
+    net = fuse_modules_qat(net.train(), [["conv1", "bn1", "relu1"], ["conv2", "bn2", "relu2"]])
+    net.qconfig = get_default_qat_qconfig("qnnpack")
+    prepare_qat(net, inplace=True)
+    ...                                                             # train
+    torch.save(net.state_dict(), "net.pt")                          # before convert()
+
+It becomes a calibrated model with exactly these scales and zero points: `stair freeze` makes it integers.
 """
 import json
 import struct

@@ -123,6 +123,39 @@ static void print_sizes(const Field *field, int spatial, const void *place, char
     snprintf(text, size, "%s", shape_text(&shape, buffer));
 }
 
+/* BEGIN or BEGIN:END. */
+static bool parse_padding(const Field *field, int spatial, const char *text, void *place) {
+    Window *window = place;
+    const char *colon = strchr(text, ':');
+    char begin[FIELD_TEXT];
+    int end[SPATIAL];
+    size_t length = colon ? (size_t)(colon - text) : strlen(text);
+    if (length >= sizeof begin) return false;
+    memcpy(begin, text, length);
+    begin[length] = 0;
+    if (!parse_sizes(field, spatial, begin, window->padding) ||
+        !parse_sizes(field, spatial, colon ? colon + 1 : begin, end))
+        return false;
+    for (int d = 0; d < SPATIAL; d++) window->uneven[d] = end[d] - window->padding[d];
+    return true;
+}
+
+static void print_padding(const Field *field, int spatial, const void *place, char *text,
+                          size_t size) {
+    const Window *window = place;
+    int end[SPATIAL];
+    bool same = true;
+    for (int d = 0; d < SPATIAL; d++) {
+        end[d] = window_padding_end(window, d);
+        same &= window->uneven[d] == 0;
+    }
+    print_sizes(field, spatial, window->padding, text, size);
+    size_t used = strlen(text);
+    if (same || used + 1 >= size) return;
+    text[used] = ':';
+    print_sizes(field, spatial, end, text + used + 1, size - used - 1);
+}
+
 static bool parse_shape(const Field *field, int spatial, const char *text, void *place) {
     (void)spatial;
     Shape shape = {0};
@@ -148,6 +181,9 @@ const FieldType field_bool = {"true or false", parse_bool, print_bool};
 const FieldType field_choice = {"one of its words", parse_choice, print_choice};
 const FieldType field_sizes = {"a whole number, or one for each dimension (3x5)", parse_sizes,
                                print_sizes};
+const FieldType field_padding = {
+    "a whole number, one for each dimension (1x2), or begin and end (0:1)", parse_padding,
+    print_padding};
 const FieldType field_shape = {"a shape (1x28x28)", parse_shape, print_shape};
 
 const Field *field_find(const Field *fields, const char *name) {

@@ -32,6 +32,9 @@ extern const FieldType field_choice; /* int: the index of a word in `choices` */
 extern const FieldType
     field_sizes; /* int[SPATIAL] D H W: "3" for all dimensions or "3x5", one each; the
                     unused leading ones hold 0 for padding, else 1 (the field's least) */
+extern const FieldType
+    field_padding; /* Window, its padding: "1" or "1x2" as sizes, the same on both sides; "0:1" or
+                      "0x1:1x1" where the beginning and the end differ */
 extern const FieldType field_shape; /* Shape: "1x28x28" */
 
 /* Longest text of a field's value. */

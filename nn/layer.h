@@ -73,7 +73,9 @@ typedef struct Layer {
     /* --- under quantization (read by quant/) --- */
     const char
         *rule; /* a row of quant/rules.def: "weighted", "share", ...; NULL: stays float only */
-    int (*divisor)(const Node *node); /* "mean": the number of values that each output averages */
+    /* "mean": how many values are averaged at a position of the result, for an input of that
+     * shape. */
+    int (*divisor)(const Node *node, const Shape *in, int position);
     float (*pointwise)(const Node *node, float x); /* "pointwise": the function of one value */
     float clamp[2]; /* the least and most that a relu leaves: a producer that owns its range absorbs
                        it; 0 0: no relu */

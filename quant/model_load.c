@@ -191,7 +191,7 @@ static void find_given(Model *model, const SafeFile *file) {
         QNode *q = &model->quant->node[i];
         const char *name = arena_text(model->arena, "%s.weight_fake_quant.scale", q->node->name);
         if (!q->into && !q->is_float && q->rule->arrays && safetensors_find(file, name))
-            quant_give_weights(model->quant, q, NULL);
+            quant_give_weights(q, NULL, NULL);
     }
 }
 

@@ -138,18 +138,21 @@ static void pool(const QNode *q, const Image *x, int64_t *y) {
     const Window *win = &((const PoolSpec *)q->node->spec)->window;
     bool largest = strcmp(q->node->layer->name, "maxpool") == 0;
     int taps = count_of(win->kernel), size[SPATIAL], place[SPATIAL], index;
-    double m = scale_of(q->in[0]) / (taps * scale_of(q->out));
+    bool counts = ((const PoolSpec *)q->node->spec)->count_include_pad || !window_padded(win);
     sizes_of(&q->node->shape, size);
     for (int c = 0; c < x->channels; c++)
         for (int p = 0; p < count_of(size); p++) {
             int64_t sum = 0, most = INT64_MIN;
+            int inside = 0;
             place_of(p, size, place);
             for (int k = 0; k < taps; k++) {
                 if (!position(x, win, place, k, &index)) continue;
                 int64_t value = value_at(x, c, index);
                 sum += value;
+                inside++;
                 most = value > most ? value : most;
             }
+            double m = scale_of(q->in[0]) / ((counts ? taps : inside) * scale_of(q->out));
             *y++ = largest ? most + x->zero : requantized(q, sum, m);
         }
 }

@@ -60,6 +60,13 @@ Onnx__NodeProto *build_node(Build *b, const char *op, const char *inputs, const 
     return added;
 }
 
+void set_word(Build *b, Onnx__NodeProto *to, const char *name, const char *word) {
+    Onnx__AttributeProto *a = onnx_attribute(&b->graph, to, name, ATTRIBUTE(STRING));
+    a->has_s = true;
+    a->s.len = strlen(word);
+    a->s.data = (uint8_t *)(char *)word;
+}
+
 void set_int(Build *b, Onnx__NodeProto *to, const char *name, int64_t value) {
     Onnx__AttributeProto *a = onnx_attribute(&b->graph, to, name, ATTRIBUTE(INT));
     a->has_i = true;

@@ -44,32 +44,48 @@ static void maybe_norm_and_relu(Writer *w) {
 }
 
 /* A kernel size that fits `in` with this padding and dilation. */
-static int kernel_for(Rng *rng, int in, int padding, int dilation) {
+static int kernel_for(Rng *rng, int in, int ends, int dilation) {
     int k = between(rng, 1, 3);
-    while (dilation * (k - 1) + 1 > in + 2 * padding) k--;
+    while (dilation * (k - 1) + 1 > in + ends) k--;
     return k;
 }
 
-static int out_size(int in, int kernel, int stride, int padding, int dilation) {
-    return (in + 2 * padding - dilation * (kernel - 1) - 1) / stride + 1;
+/* `ends`: padding of both sides. */
+static int out_size(int in, int kernel, int stride, int ends, int dilation) {
+    return (in + ends - dilation * (kernel - 1) - 1) / stride + 1;
+}
+
+/* Padding at the beginning and at the end, mostly alike. */
+typedef struct Ends {
+    int begin, end;
+    char text[16];
+} Ends;
+
+static Ends random_ends(Rng *rng, int most) {
+    Ends ends = {.begin = between(rng, 0, most)};
+    ends.end = chance(rng, 4) ? between(rng, 0, most) : ends.begin;
+    snprintf(ends.text, sizeof ends.text, ends.begin == ends.end ? "%d" : "%d:%d", ends.begin,
+             ends.end);
+    return ends;
 }
 
 static void conv(Writer *w) {
     Rng *rng = w->rng;
-    int stride = chance(rng, 3) ? 2 : 1, padding = between(rng, 0, 2),
-        dilation = between(rng, 1, 2);
-    int kh = kernel_for(rng, w->height, padding, dilation);
-    int kw = kernel_for(rng, w->width, padding, dilation);
+    int stride = chance(rng, 3) ? 2 : 1, dilation = between(rng, 1, 2);
+    Ends padding = random_ends(rng, 2);
+    int ends = padding.begin + padding.end;
+    int kh = kernel_for(rng, w->height, ends, dilation);
+    int kw = kernel_for(rng, w->width, ends, dilation);
     int groups = chance(rng, 2) ? 1 : w->channels; /* depthwise */
     if (w->channels % 2 == 0 && chance(rng, 3)) groups = 2;
     int out = groups * between(rng, 1, groups > 2 ? 2 : 5);
     if (out > 12) out = groups;
-    node(w, "conv2d %s out=%d kernel=%dx%d stride=%d padding=%d dilation=%d groups=%d bias=%s",
-         w->last, out, kh, kw, stride, padding, dilation, groups,
+    node(w, "conv2d %s out=%d kernel=%dx%d stride=%d padding=%s dilation=%d groups=%d bias=%s",
+         w->last, out, kh, kw, stride, padding.text, dilation, groups,
          chance(rng, 3) ? "false" : "true");
     w->channels = out;
-    w->height = out_size(w->height, kh, stride, padding, dilation);
-    w->width = out_size(w->width, kw, stride, padding, dilation);
+    w->height = out_size(w->height, kh, stride, ends, dilation);
+    w->width = out_size(w->width, kw, stride, ends, dilation);
     maybe_norm_and_relu(w);
 }
 
@@ -77,17 +93,19 @@ static void pool(Writer *w) {
     Rng *rng = w->rng;
     int least = w->height < w->width ? w->height : w->width;
     int kernel = between(rng, 1, least < 3 ? least : 3), stride = between(rng, 1, 2);
-    int padding = between(rng, 0, kernel / 2);
+    Ends padding = random_ends(rng, kernel / 2);
+    int ends = padding.begin + padding.end;
     int dilation = 2 * (kernel - 1) < least ? between(rng, 1, 2) : 1;
     if (chance(rng, 2)) {
-        node(w, "maxpool %s kernel=%d stride=%d padding=%d dilation=%d", w->last, kernel, stride,
-             padding, dilation);
+        node(w, "maxpool %s kernel=%d stride=%d padding=%s dilation=%d", w->last, kernel, stride,
+             padding.text, dilation);
     } else {
         dilation = 1;
-        node(w, "avgpool %s kernel=%d stride=%d padding=%d", w->last, kernel, stride, padding);
+        node(w, "avgpool %s kernel=%d stride=%d padding=%s count_include_pad=%s", w->last, kernel,
+             stride, padding.text, chance(rng, 2) ? "true" : "false");
     }
-    w->height = out_size(w->height, kernel, stride, padding, dilation);
-    w->width = out_size(w->width, kernel, stride, padding, dilation);
+    w->height = out_size(w->height, kernel, stride, ends, dilation);
+    w->width = out_size(w->width, kernel, stride, ends, dilation);
     if (chance(rng, 4)) node(w, "relu %s", w->last);
 }
 

@@ -44,6 +44,8 @@ Geometry random_geometry(Rng *rng) {
         g.window.kernel[d] = random_between(rng, 1, 3);
         g.window.stride[d] = random_between(rng, 1, 3);
         g.window.padding[d] = random_between(rng, 0, 2);
+        g.window.uneven[d] =
+            random_between(rng, 0, 3) ? 0 : random_between(rng, 0, 2) - g.window.padding[d];
         g.window.dilation[d] = random_between(rng, 1, 3);
         do g.x.dim[2 + i] = random_between(rng, 1, 9);
         while (window_out(&g.window, d, g.x.dim[2 + i]) < 1);

@@ -148,27 +148,29 @@ static void test_pools(void **state) {
         Geometry g = random_geometry(&rng);
         Patches p = patches_of(&g.window, g.channels, &g.x);
         int places = patches_places(&p), outs = patches_columns(&p), plane = (int)patches_plane(&p);
-        bool largest = trial % 2;
+        bool largest = trial % 2, counts = trial % 4 < 2; /* largest value or mean; padding too */
         Tensor *x = integer_leaf(arena, &rng, g.x);
         float *dx = copied(arena, x->grad, x->count);
         Window passing = g.window; /* the caller's window may be gone before backward */
-        Tensor *y = (largest ? op_maxpool : op_avgpool)(tape, x, &passing);
+        Tensor *y = largest ? op_maxpool(tape, x, &passing) : op_avgpool(tape, x, &passing, counts);
         passing = (Window){0};
         backward_from(tape, &rng, y);
         Shape wanted = window_shape(&g.window, &g.x, g.channels);
         assert_true(shape_equal(&y->shape, &wanted));
         for (int i = 0; i < (int)y->count; i++) {
-            int first = i / outs * plane, winner = -1;
+            int first = i / outs * plane, winner = -1, inside = 0;
             float sum = 0;
+            for (int k = 0; k < places; k++) inside += window_source(&p, k, i % outs) >= 0;
+            float divisor = counts ? (float)places : inside ? (float)inside : 1;
             for (int k = 0; k < places; k++) {
                 int from = window_source(&p, k, i % outs);
                 if (from < 0) continue;
                 sum += x->data[first + from];
-                if (!largest) dx[first + from] += y->grad[i] / (float)places;
+                if (!largest) dx[first + from] += y->grad[i] / divisor;
                 if (winner < 0 || x->data[first + from] > x->data[winner]) winner = first + from;
             }
             if (!largest)
-                assert_true(y->data[i] == sum / (float)places);
+                assert_true(y->data[i] == sum / divisor);
             else if (winner < 0)
                 assert_true(y->data[i] == -INFINITY);
             else
@@ -220,7 +222,7 @@ static size_t run_step(Arena *arena, float *results) {
     Tensor *out[4];
     out[0] = op_conv(tape, leaf[0], leaf[1], leaf[2], &spec);
     out[1] = op_maxpool(tape, out[0], &pool);
-    out[2] = op_avgpool(tape, out[1], &pool);
+    out[2] = op_avgpool(tape, out[1], &pool, true);
     out[3] = op_linear(tape, leaf[3], leaf[4], leaf[5]);
     for (int i = 0; i < LEAVES; i++) tensor_grad(arena, leaf[i]);
     for (int i = 0; i < 4; i++) {

@@ -30,10 +30,10 @@ enum { NETS = 40, IMAGES = 6 };
 /* What random nets have not: other ranks, transposed convolutions, no layer that does something. */
 static const char *const special_nets[] = {
     "x = input shape=3x11\n"
-    "a = conv1d x out=4 kernel=3 padding=1 dilation=2\n"
+    "a = conv1d x out=4 kernel=3 padding=3:1 dilation=2\n"
     "r.1 = relu a\n"
     "r-1 = conv_transpose1d r.1 out=4 kernel=4 stride=2 padding=1 groups=2\n"
-    "r_1 = avgpool r-1 kernel=2\n",
+    "r_1 = avgpool r-1 kernel=2 padding=1:0 count_include_pad=false\n",
     "x = input shape=2x4x5x6\n"
     "run = conv3d x out=4 kernel=2x3x2 stride=1x2x1 padding=1 groups=2\n"
     "b = batchnorm run\n"

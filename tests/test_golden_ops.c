@@ -82,9 +82,10 @@ static void compare(const Case *c, const char *what, const Shape *shape, const f
 /* ---- how each op is called ---- */
 
 static Window window(const Case *c) {
-    Window w;
-    _Static_assert(sizeof w == 4 * SPATIAL * sizeof(int), "a window is the 12 numbers of a spec");
-    memcpy(&w, c->spec, sizeof w);
+    Window w = {.uneven = {0}};
+    _Static_assert(offsetof(Window, uneven) == 4 * SPATIAL * sizeof(int),
+                   "a window begins with the 12 numbers of a spec");
+    memcpy(&w, c->spec, offsetof(Window, uneven));
     return w;
 }
 
@@ -128,7 +129,7 @@ static Tensor *run_maxpool(Case *c) {
 
 static Tensor *run_avgpool(Case *c) {
     Window w = window(c);
-    return op_avgpool(c->tape, c->in[0], &w);
+    return op_avgpool(c->tape, c->in[0], &w, true);
 }
 
 static Tensor *run_reshape(Case *c) {

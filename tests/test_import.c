@@ -7,10 +7,14 @@
 #include <cmocka.h>
 
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "autograd/file.h"
 #include "quant/import/reader.h"
+#include "quant/onnx/write.h"
+#include "tests/onnx_build.h"
 #include "tests/reference.h"
 #include "tests/scratch.h"
 #include "tests/small_model.h"
@@ -196,6 +200,68 @@ static void other_files_are_refused(void **state) {
     refused("nowhere", "mlp", ERROR_IO, "nowhere");
 }
 
+/* --- the list of formats --- */
+
+static void write_dict(const char *name) {
+    Dict dict = dict_open();
+    Error error = {0};
+    model_free(dict_import(&dict, scratch_path("small.net"), &error));
+    assert_int_equal(rename(scratch_path("dict"), scratch_path(name)), 0);
+}
+
+static void write_onnx(const char *name) {
+    Model *model = small_model(STAGE_FLOAT, NULL);
+    Error error = {0};
+    Arena *arena = arena_new();
+    File file = onnx_pack(onnx_model(model, "test", arena, &error), arena);
+    Bytes bytes = {0};
+    bytes_add(&bytes, file.data, file.size);
+    scratch_write(name, &bytes);
+    model_free(model);
+    arena_free(arena);
+}
+
+static const struct {
+    const char *reader;
+    void (*write)(const char *name); /* a file of it with the small float model */
+} samples[] = {{"a safetensors file", write_dict}, {"an ONNX file", write_onnx}};
+
+/* Each format's files are known by their first bytes as that format's alone among those before the
+ * last, which takes what is left; they give the model, with a net named or without. */
+static void every_reader_reads_its_files(void **state) {
+    (void)state;
+    float want[SMALL_BATCH * SMALL_OUTPUTS], have[SMALL_BATCH * SMALL_OUTPUTS];
+    Model *model = small_model(STAGE_FLOAT, NULL);
+    small_forward(model, want);
+    Normalization pixels = model->pixels; /* a state_dict does not say them */
+    model_free(model);
+    for (int i = 0; reader_list[i]; i++) {
+        const Reader *reader = reader_list[i];
+        size_t k = 0, count = sizeof samples / sizeof *samples;
+        while (k < count && strcmp(samples[k].reader, reader->name) != 0) k++;
+        if (k == count) fail_msg("%s: no sample of its files", reader->name);
+        samples[k].write("sample");
+        Arena *arena = arena_new();
+        Error error = {0};
+        unsigned char *data;
+        ImportFile file = {.path = scratch_path("sample")};
+        assert_true(file_read(arena, file.path, IMPORT_BYTES, &data, &file.size, &error));
+        file.data = data;
+        for (int other = 0; reader_list[other]; other++)
+            assert_true(reader_list[other]->knows(&file) ==
+                        (other == i || !reader_list[other + 1]));
+        const char *net = reader->carries_net ? NULL : scratch_path("small.net");
+        refused("sample", reader->carries_net ? "mlp" : NULL, ERROR_USAGE, "--model");
+        model = model_import(file.path, net, &error);
+        if (!model) fail_msg("%s: %s", reader->name, error.message);
+        model->pixels = pixels;
+        small_forward(model, have);
+        assert_memory_equal(have, want, sizeof want);
+        model_free(model);
+        arena_free(arena);
+    }
+}
+
 static void normalization_is_two_numbers_or_two_for_each_channel(void **state) {
     (void)state;
     Normalization p = {.channels = 3};
@@ -224,6 +290,7 @@ int main(void) {
         cmocka_unit_test(all_that_does_not_fit_is_listed),
         cmocka_unit_test(values_that_cannot_be_are_refused),
         cmocka_unit_test(other_files_are_refused),
+        cmocka_unit_test(every_reader_reads_its_files),
         cmocka_unit_test(normalization_is_two_numbers_or_two_for_each_channel),
     };
     return cmocka_run_group_tests(tests, make_files, scratch_remove);

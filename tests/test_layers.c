@@ -172,12 +172,12 @@ static void test_functions_of_rows(void **state) {
                 assert_true(layer->pointwise(node, v) ==
                             fminf(fmaxf(v, layer->clamp[0]), layer->clamp[1]));
         if (layer->divisor) { /* the mean of equal values, and of one among zeros */
-            for (size_t k = 0; k < x->count; k++) x->data[k] = (float)layer->divisor(node);
+            float divisor = (float)layer->divisor(node, &graph->node[node->in[0]].shape, 0);
+            for (size_t k = 0; k < x->count; k++) x->data[k] = divisor;
             y = graph_forward(graph, &run, x, NULL);
-            for (size_t k = 0; k < y->count; k++)
-                assert_true(y->data[k] == (float)layer->divisor(node));
+            for (size_t k = 0; k < y->count; k++) assert_true(y->data[k] == divisor);
             memset(x->data, 0, sizeof *x->data * x->count);
-            x->data[0] = (float)layer->divisor(node);
+            x->data[0] = divisor;
             assert_true(graph_forward(graph, &run, x, NULL)->data[0] == 1);
         }
         tape_free(tape);

@@ -74,6 +74,14 @@ static void random_value(Rng *rng, const Field *f, const Shape *last, char *text
         int count = spatial < 1 || rng_below(rng, 2) ? 1 : spatial;
         for (int i = 0; i < count; i++)
             text_append(text, size, "%s%d", i ? "x" : "", random_between(rng, least, most));
+    } else if (f->type == &field_padding) {
+        int ends = 1 + !rng_below(rng, 3), count = spatial < 1 || rng_below(rng, 2) ? 1 : spatial;
+        for (int i = 0; i < ends * count; i++)
+            text_append(text, size, "%s%d",
+                        !i           ? ""
+                        : i == count ? ":"
+                                     : "x",
+                        random_between(rng, least, most));
     } else if (f->type == &field_shape && last->rank) {
         for (int i = 0; i < last->rank; i++)
             text_append(text, size, "%s%d", i ? "x" : "", last->dim[(i + turn) % last->rank]);

@@ -126,6 +126,11 @@ static void test_wrong_fields(void **state) {
         {X "c = conv2d x out=4 kernel=3 stride=0", "2:29", "stride=0"},
         {X "c = conv2d x out=4 kernel=3 padding=-1", "2:29", "padding=-1"},
         {X "c = conv2d x out=4 kernel=3 padding=128", "2:29", "from 0 to 127"},
+        {X "c = conv2d x out=4 kernel=3 padding=1:128", "2:29", "from 0 to 127"},
+        {X "c = conv2d x out=4 kernel=3 padding=1:", "2:29", "padding=1:"},
+        {X "c = conv2d x out=4 kernel=3 padding=:1", "2:29", "padding=:1"},
+        {X "c = conv2d x out=4 kernel=3 padding=1:1:1", "2:29", "padding=1:1:1"},
+        {X "c = conv2d x out=4 kernel=3 padding=1x1:1x1x1", "2:29", "padding=1x1:1x1x1"},
         {X "c = conv2d x out=4 kernel=3 dilation=128", "2:29", "from 1 to 127"},
         {X "c = conv2d x out=4 kernel=3 bias=yes", "2:29", "bias=yes: expected true or false"},
         {X "c = conv2d x out=4 kernel=3 init=he", "2:29",
@@ -161,7 +166,8 @@ static void test_wrong_shapes(void **state) {
         {X "p = maxpool x kernel=29", "2:1", "a kernel of 29 does not fit into 1x28x28"},
         {X "p = maxpool x kernel=15\nq = maxpool p kernel=2", "3:1",
          "a kernel of 2 does not fit into 1x1x1; sizes so far: x 1x28x28 -> p 1x1x1"},
-        {X "p = avgpool x kernel=2 padding=2", "2:1", "padding=2 is more than half of kernel=2"},
+        {X "p = avgpool x kernel=2 padding=2", "2:1", "would lie in the padding alone"},
+        {X "p = maxpool x kernel=2 padding=0:2", "2:1", "would lie in the padding alone"},
         {X "c = conv2d x out=4 kernel=5\nd = conv2d c out=4 kernel=9 dilation=3", "3:1",
          "a kernel of 25 does not fit into 4x24x24; sizes so far: x 1x28x28 -> c 4x24x24"},
         {X "c = conv2d x out=4 kernel=3 groups=2", "2:1", "groups=2 must divide 1 input and 4"},
@@ -273,7 +279,7 @@ static void test_same_net(void **state) {
         "b = batchnorm c#\np = maxpool b kernel=2#kernel=3\nq = maxpool p kernel=2 stride=1\n#",
         "x = input shape=01x28x028\nc = conv2d x stride=2x1 groups=1 kernel=3x3 bias=true out=04 "
         "init=default padding=0x0 dilation=1\nb = batchnorm c momentum=1e-1 eps=0.00001\n"
-        "p = maxpool b kernel=2 stride=2x2 padding=-0\nq = maxpool p stride=1 kernel=2x2\n",
+        "p = maxpool b kernel=2 stride=2x2 padding=-0:0x0\nq = maxpool p stride=1 kernel=2x2\n",
     };
     Arena *arena = arena_new();
     for (size_t i = 0; i < COUNT(forms); i++)

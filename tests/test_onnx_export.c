@@ -91,6 +91,8 @@ static const Row rows[] = {
     {"softmax", IMAGE "y = softmax x\n", "y = Softmax[axis=1](x)\n"},
     {"maxpool", IMAGE "y = maxpool x kernel=3 stride=2 padding=1 dilation=2\n",
      "y = MaxPool[dilations=2,2 kernel_shape=3,3 pads=1,1,1,1 strides=2,2](x)\n"},
+    {"avgpool", LINE "y = avgpool x kernel=3 stride=1 padding=1:0 count_include_pad=false\n",
+     "y = AveragePool[count_include_pad=0 kernel_shape=3 pads=1,0 strides=1](x)\n"},
     {"avgpool", LINE "y = avgpool x kernel=4 padding=2\n",
      "y = AveragePool[count_include_pad=1 kernel_shape=4 pads=2,2 strides=4](x)\n"},
     {"globalavgpool", IMAGE "y = globalavgpool x\n", "y = GlobalAveragePool(x)\n"},

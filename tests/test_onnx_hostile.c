@@ -65,6 +65,20 @@ static void damaged_quantized_files_are_survived(void **state) {
     damage(small_model(STAGE_FROZEN, NULL));
 }
 
+/* Padding of each side, means that leave it out, transposed convolutions. */
+static void damaged_windows_are_survived(void **state) {
+    (void)state;
+    static const char net[] =
+        "x = input shape=1x5\na = conv1d x out=1 kernel=2 padding=1:0\n"
+        "b = avgpool a kernel=2 padding=0:1 count_include_pad=false\n"
+        "c = conv_transpose1d b out=1 kernel=3 stride=2 padding=0:1\nd = maxpool c kernel=3\n";
+    Error error = {0};
+    Graph *graph = graph_parse(net, strlen(net), "windows", &error);
+    assert_non_null(graph);
+    graph_init(graph, 1);
+    damage(model_new(graph, &error));
+}
+
 static void damaged_sequences_are_survived(void **state) {
     (void)state;
     static const char net[] =
@@ -252,6 +266,58 @@ static void sizes_out_of_range_are_refused(void **state) {
     }
 }
 
+/* Whatever the sizes of a window are said to be, and in whichever way, it is read or refused. */
+static void windows_of_any_size_are_survived(void **state) {
+    (void)state;
+    static const char *const ops[] = {"MaxPool", "AveragePool", "Conv", "ConvTranspose"};
+    static const char *const sizes[] = {"kernel_shape", "strides",        "dilations",
+                                        "pads",         "output_padding", "output_shape"};
+    static const char *const words[] = {"NOTSET", "VALID", "SAME_UPPER", "SAME_LOWER", "SAME"};
+    static const int64_t values[] = {INT64_MIN, -1,  0,       1,         2,
+                                     127,       255, 1 << 15, INT32_MAX, INT64_MAX};
+    enum { OPS = 4, SIZES = 6, WORDS = 5, VALUES = 10 };
+    for (int i = 0; i < OPS * SIZES * WORDS * VALUES * 2; i++) {
+        const char *op = ops[i % OPS], *name = sizes[i / OPS % SIZES];
+        int64_t v = values[i / (OPS * SIZES * WORDS) % VALUES];
+        bool weights = strncmp(op, "Conv", 4) == 0;
+        Build *b = onnx_build();
+        add_floats(b, "w", SHAPE(2, 2, 3, 2), 0);
+        Onnx__NodeProto *node = build_node(b, op, weights ? "x w" : "x", "y");
+        set_ints(b, node, name, strcmp(name, "pads") ? 2 : 4, (int64_t[]){v, v, v, v});
+        set_word(b, node, "auto_pad", words[i / (OPS * SIZES) % WORDS]);
+        set_int(b, node, "ceil_mode", i / (OPS * SIZES * WORDS * VALUES));
+        if (strcmp(name, "kernel_shape") != 0) INTS(b, node, "kernel_shape", 3, 2);
+        onnx_output(&b->graph, "y", &SHAPE(1));
+        File file = onnx_pack(&b->model, b->graph.arena);
+        survives(file.data, file.size);
+        arena_free(b->graph.arena);
+    }
+    Build *b = onnx_build(); /* a weight says the kernel's size */
+    add_floats(b, "w", SHAPE(1, 2, 1, 1 << 18), 0);
+    INTS(b, build_node(b, "Conv", "x w", "y"), "dilations", 127, 127);
+    is_refused(b, "y", "its sizes are larger than a convolution's may be");
+}
+
+/* A recurrent layer may lack its first result. */
+static void results_that_are_not_there_are_survived(void **state) {
+    (void)state;
+    for (int kind = 0; kind < 3; kind++) {
+        Build *b = onnx_build();
+        add_floats(b, "W", SHAPE(1, 12, 4), 0);
+        add_floats(b, "R", SHAPE(1, 12, 3), 0);
+        onnx_reshape(&b->graph, "r", "x", &SHAPE(8, 4), "r");
+        INTS(b, build_node(b, "Transpose", "r", "t"), "perm", 1, 0, 2);
+        Onnx__NodeProto *lstm = build_node(b, "LSTM", "t W R", "");
+        set_int(b, lstm, "hidden_size", 3);
+        onnx_node_output(&b->graph, lstm, kind == 1 ? "" : "end");
+        if (kind == 2) onnx_node_output(&b->graph, lstm, "cell");
+        if (kind == 0)
+            is_refused(b, "end", "its output is not what its last layer makes");
+        else
+            is_refused(b, "cell", kind == 1 ? "nothing makes its output" : "1 node cannot be read");
+    }
+}
+
 static void add_grid(Build *b, const char *scale_name, float scale, const char *zero_name,
                      int zero) {
     add_float(b, scale_name, scale);
@@ -298,12 +364,15 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(damaged_float_files_are_survived),
         cmocka_unit_test(damaged_quantized_files_are_survived),
+        cmocka_unit_test(damaged_windows_are_survived),
         cmocka_unit_test(damaged_sequences_are_survived),
         cmocka_unit_test(nesting_is_harmless),
         cmocka_unit_test(many_small_messages_take_little_memory),
         cmocka_unit_test(what_a_tensor_claims_is_proved),
         cmocka_unit_test(graphs_that_are_none_are_refused),
         cmocka_unit_test(sizes_out_of_range_are_refused),
+        cmocka_unit_test(windows_of_any_size_are_survived),
+        cmocka_unit_test(results_that_are_not_there_are_survived),
         cmocka_unit_test(quantization_that_is_none_is_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -14,7 +14,9 @@
 #include "nn/zoo.h"
 #include "quant/given.h"
 #include "quant/onnx/write.h"
+#include "quant/rules/integers.h"
 #include "tests/onnx_build.h"
+#include "tests/quantized.h"
 #include "tests/scratch.h"
 #include "tests/small_model.h"
 
@@ -28,12 +30,15 @@ static File export(Model *model) {
 
 /* --- what stair writes --- */
 
+enum { CONFIGS = 6 };
+
 static QuantConfig configs(int number) {
     QuantConfig config = quant_config_default();
     config.activation.is_signed = number == 1;
     config.activation.bits = number == 2 ? 5 : 8;
     config.weight.bits = number == 2 ? 3 : 8;
-    config.weight.per_channel = number != 3;
+    config.weight.symmetric = number < 4;
+    config.weight.per_channel = number != 3 && number != 5;
     config.weight.full_range = number == 3;
     return config;
 }
@@ -41,7 +46,7 @@ static QuantConfig configs(int number) {
 static void an_exported_file_comes_back(void **state) {
     (void)state;
     for (int stage = 0; stage < STAGE_COUNT; stage++)
-        for (int number = 0; number < 4; number++) {
+        for (int number = 0; number < CONFIGS; number++) {
             QuantConfig config = configs(number);
             Model *model = small_model((Stage)stage, &config);
             File file = export(model);
@@ -85,15 +90,22 @@ static void every_layer_comes_back(void **state) {
     graph_init(graph, 1);
     Model *model = model_new(graph, &error);
     comes_back(model);
-    QuantConfig config = quant_config_default();
-    assert_true(model_quantize(model, &config, &error));
-    for (int i = 0; i < model->quant->quantizers; i++) {
-        Quantizer *quantizer = model->quant->quantizer[i];
-        if (!quantizer->fixed) quantizer_give(quantizer, 0.01f * (float)(i + 1), 100 + i);
-        quantizer->ready = true;
-    }
-    comes_back(model);
     model_free(model);
+    for (int affine = 0; affine < 2; affine++) {
+        graph = zoo_open("tests/interop/kinds.net", &error);
+        graph_init(graph, 1);
+        model = model_new(graph, &error);
+        QuantConfig config = quant_config_default();
+        config.weight.symmetric = !affine;
+        assert_true(model_quantize(model, &config, &error));
+        for (int i = 0; i < model->quant->quantizers; i++) {
+            Quantizer *quantizer = model->quant->quantizer[i];
+            if (!quantizer->fixed) quantizer_give(quantizer, 0.01f * (float)(i + 1), 100 + i);
+            quantizer->ready = true;
+        }
+        comes_back(model);
+        model_free(model);
+    }
 }
 
 /* Layers over sequences: ONNX has other gates, biases side by side and the steps first. */
@@ -117,6 +129,42 @@ static void sequences_come_back(void **state) {
         model_free(model);
         arena_free(arena);
     }
+}
+
+/* A graph whose input is a sequence as PyTorch's batch_first=False has it: the net's has the batch
+ * first, whichever way the file gives what it makes. */
+static void steps_may_come_first(void **state) {
+    (void)state;
+    for (int last = 0; last < 2; last++) {
+        Build *b = onnx_build();
+        onnx_input(&b->graph, "s", &SHAPE(5, 4)); /* N is the steps' here, 5 the batch */
+        Onnx__TensorShapeProto *shape = b->graph.proto->input[1]->type->tensor_type->shape;
+        shape->dim[0]->value_case = ONNX__TENSOR_SHAPE_PROTO__DIMENSION__VALUE_DIM_VALUE;
+        shape->dim[0]->dim_value = 6;
+        b->graph.proto->input[0] = b->graph.proto->input[1];
+        b->graph.proto->n_input = 1;
+        add_floats(b, "W", SHAPE(1, 12, 4), 0);
+        add_floats(b, "R", SHAPE(1, 12, 3), 0);
+        Onnx__NodeProto *lstm = build_node(b, "LSTM", "s W R", last ? "" : "y");
+        set_int(b, lstm, "hidden_size", 3);
+        if (last) onnx_node_output(&b->graph, lstm, "y");
+        gives_net(b, "y",
+                  last ? "s = input shape=1x6x4\ns_shaped = reshape s shape=6x4\n"
+                         "y = lstm s_shaped hidden=3 bias=false output=last\n"
+                       : "s = input shape=1x6x4\ns_shaped = reshape s shape=6x4\n"
+                         "y = lstm s_shaped hidden=3 bias=false\n");
+    }
+}
+
+/* An input without channels is an image of grey. */
+static void a_line_is_an_input(void **state) {
+    (void)state;
+    Build *b = onnx_build();
+    onnx_input(&b->graph, "line", &SHAPE(9));
+    b->graph.proto->input[0] = b->graph.proto->input[1];
+    b->graph.proto->n_input = 1;
+    build_node(b, "Relu", "line", "y");
+    gives_net(b, "y", "line = input shape=1x9\nline_shaped = flatten line\ny = relu line_shaped\n");
 }
 
 /* PyTorch's y[:, -1]: the layer gives where it ends, if nobody else reads what it gives. */
@@ -149,14 +197,17 @@ static void the_last_step_is_an_output(void **state) {
     }
 }
 
-/* Scales that were read are kept by a checkpoint, whatever the weights say. */
-static void given_scales_are_kept(void **state) {
-    (void)state;
-    Model *model = small_model(STAGE_FROZEN, NULL);
+/* Scales and zero points that were read are kept by a checkpoint, whatever the weights say. */
+static void given_grids_are_kept(bool affine) {
+    QuantConfig config = configs(affine ? 4 : 0);
+    Model *model = small_model(STAGE_FROZEN, &config);
     File file = export(model);
     Model *back = onnx_imported(&file);
     Tensor *scale = node_tensor(graph_find(back->graph, "conv1"), "weight_fake_quant.scale");
+    int32_t *zero = ((QNode *)graph_find(back->graph, "conv1")->quant)->weight_zero;
     assert_non_null(scale);
+    assert_true((zero != NULL) == affine);
+    if (affine) zero[0] += 3;
     for (size_t c = 0; c < scale->count; c++) scale->data[c] *= 1.5f; /* N9 would not choose it */
     small_save(back, scratch_path("given"));
     Model *loaded = small_load(scratch_path("given"));
@@ -168,10 +219,53 @@ static void given_scales_are_kept(void **state) {
     assert_false(scale->needs_grad);
     quant_forget_given(loaded->quant);
     assert_null(node_tensor(graph_find(loaded->graph, "conv1"), "weight_fake_quant.scale"));
+    assert_null(quantized_node(loaded->quant, "conv1")->weight_zero);
     model_free(model);
     model_free(back);
     model_free(loaded);
     arena_free(file.arena);
+}
+
+static void given_scales_are_kept(void **state) {
+    (void)state;
+    given_grids_are_kept(false);
+}
+static void given_zero_points_are_kept(void **state) {
+    (void)state;
+    given_grids_are_kept(true);
+}
+
+/* Weights of bytes, as ONNX Runtime's quantizer has them, and a factor below 0 behind them. */
+static void weights_of_bytes_have_a_zero_point(void **state) {
+    (void)state;
+    static const uint8_t codes[] = {0, 255, 130, 7};
+    for (int turned = 0; turned < 2; turned++) {
+        Build *b = onnx_build();
+        onnx_tensor(&b->graph, "w", ONNX__TENSOR_PROTO__DATA_TYPE__UINT8, 1, &SHAPE(2, 2, 1, 1),
+                    codes);
+        add_float(b, "s", 0.5f);
+        add_byte(b, "z", ONNX__TENSOR_PROTO__DATA_TYPE__UINT8, 130);
+        add_float(b, "minus", -2);
+        build_node(b, "QuantizeLinear", "x s z", "xq");
+        build_node(b, "DequantizeLinear", "xq s z", "xd");
+        build_node(b, "DequantizeLinear", "w s z", "wd");
+        build_node(b, "Conv", "xd wd", "conv");
+        build_node(b, "Mul", turned ? "conv minus" : "conv s", "y");
+        build_node(b, "QuantizeLinear", "y s z", "yq");
+        build_node(b, "DequantizeLinear", "yq s z", "out");
+        onnx_output(&b->graph, "out", &SHAPE(1));
+        File file = onnx_pack(&b->model, b->graph.arena);
+        Model *model = onnx_imported(&file);
+        QNode *q = &model->quant->node[1];
+        assert_float_equal(q->weight_scale->data[0], turned ? 1 : 0.25f, 0);
+        assert_int_equal(q->weight_zero[0], turned ? -3 : 2);
+        Error error = {0};
+        assert_true(quant_freeze(model->quant, &error));
+        const int8_t want[2][4] = {{-128, 127, 2, -121}, {127, -128, -3, 120}};
+        assert_memory_equal(((const WeightedIntegers *)q->integers)->weight, want[turned], 4);
+        model_free(model);
+        arena_free(b->graph.arena);
+    }
 }
 
 /* --- graphs of other makers --- */
@@ -209,7 +303,9 @@ static void view_of_size_0_is_a_flatten(void **state) {
     add_floats(b, "b", SHAPE(3), 1);
     build_node(b, "MatMul", "same w", "product");
     build_node(b, "Add", "b product", "sum");
-    gives_net(b, "sum", "x = input shape=2x4x4\nflat = flatten x\nproduct = linear flat out=3\n");
+    gives_net(b, "sum",
+              "x = input shape=2x4x4\nflat = flatten x\nsame = dropout flat\n"
+              "product = linear same out=3\n");
 }
 
 static void clip_pad_and_means_are_layers(void **state) {
@@ -260,6 +356,48 @@ static void numbers_behind_a_layer_are_folded(void **state) {
     arena_free(b->graph.arena);
 }
 
+/* An image normalised inside of the graph: (x - mean) / deviation, then 3 less that. */
+static void numbers_behind_nothing_are_a_batchnorm(void **state) {
+    (void)state;
+    Build *b = onnx_build();
+    add_floats(b, "mean", SHAPE(2, 1, 1), 1);         /* 1, 1.125 */
+    add_floats(b, "deviation", SHAPE(1, 2, 1, 1), 4); /* 4, 4.125 */
+    add_float(b, "three", 3);
+    build_node(b, "Sub", "x mean", "centred");
+    build_node(b, "Div", "centred deviation", "normal");
+    build_node(b, "Sub", "three normal", "rest");
+    build_node(b, "Relu", "rest", "y");
+    onnx_output(&b->graph, "y", &SHAPE(1));
+    File file = onnx_pack(&b->model, b->graph.arena);
+    Model *model = onnx_imported(&file);
+    assert_int_equal(model->graph->nodes, 3);
+    const Node *norm = &model->graph->node[1];
+    assert_string_equal(norm->layer->name, "batchnorm");
+    const float gain[] = {-1 / 4.0f, (float)(-1 / 4.125)};
+    const float shift[] = {3 + 1 / 4.0f, (float)(3 + 1.125 / 4.125)};
+    assert_memory_equal(node_tensor(norm, "weight")->data, gain, sizeof gain);
+    assert_memory_equal(node_tensor(norm, "bias")->data, shift, sizeof shift);
+    Tape *tape = tape_new(false);
+    Tensor *x = tensor_zeros(tape->arena, SHAPE(1, 2, 4, 4));
+    Tensor *y = graph_forward(model->graph, &(Run){.tape = tape}, x, NULL);
+    assert_true(y->data[0] == shift[0] && y->data[31] == shift[1]);
+    tape_free(tape);
+    model_free(model);
+    arena_free(b->graph.arena);
+
+    b = onnx_build();
+    add_float(b, "three", 3);
+    build_node(b, "Div", "three x", "y");
+    is_refused(b, "y", "y (Div): its constant is no number for each channel, or divides by x");
+    b = onnx_build();
+    add_floats(b, "row", SHAPE(4), 1);
+    build_node(b, "Add", "x row", "y");
+    is_refused(b, "y", "y (Add): its constant is no number for each channel");
+    b = onnx_build();
+    build_node(b, "Sub", "x x", "y");
+    is_refused(b, "y", "y (Sub): of two values");
+}
+
 static void all_that_is_not_supported_is_listed(void **state) {
     (void)state;
     Build *b = onnx_build();
@@ -269,7 +407,7 @@ static void all_that_is_not_supported_is_listed(void **state) {
     build_node(b, "Relu", "x", "unused"); /* and this one matters to nobody */
     Onnx__NodeProto *pool = build_node(b, "MaxPool", "x", "fourth");
     INTS(b, pool, "kernel_shape", 2, 2);
-    INTS(b, pool, "pads", 0, 0, 1, 1);
+    INTS(b, pool, "pads", 0, 0, -1, 1);
     build_node(b, "Add", "third fourth", "sum");
     is_refused(b, "sum",
                "3 nodes cannot be read:\n"
@@ -283,12 +421,17 @@ int main(void) {
         cmocka_unit_test(an_exported_file_comes_back),
         cmocka_unit_test(every_layer_comes_back),
         cmocka_unit_test(sequences_come_back),
+        cmocka_unit_test(steps_may_come_first),
+        cmocka_unit_test(a_line_is_an_input),
         cmocka_unit_test(the_last_step_is_an_output),
         cmocka_unit_test(given_scales_are_kept),
+        cmocka_unit_test(given_zero_points_are_kept),
+        cmocka_unit_test(weights_of_bytes_have_a_zero_point),
         cmocka_unit_test(pytorch_names_become_short),
         cmocka_unit_test(view_of_size_0_is_a_flatten),
         cmocka_unit_test(clip_pad_and_means_are_layers),
         cmocka_unit_test(numbers_behind_a_layer_are_folded),
+        cmocka_unit_test(numbers_behind_nothing_are_a_batchnorm),
         cmocka_unit_test(all_that_is_not_supported_is_listed),
     };
     return cmocka_run_group_tests(tests, scratch_make, scratch_remove);

@@ -20,7 +20,10 @@ static const char *const layers[] = {
     "maxpool x kernel=2",
     "maxpool x kernel=3 stride=2 padding=1",
     "maxpool x kernel=2 stride=1 dilation=2",
+    "maxpool x kernel=3 padding=0:2",
     "avgpool x kernel=2",
+    "avgpool x kernel=3 stride=2 padding=1 count_include_pad=false",
+    "avgpool x kernel=2 padding=0:1 count_include_pad=false",
     "avgpool x kernel=3 stride=2 padding=1",
     "globalavgpool x",
     "adaptiveavgpool x out=2",
@@ -39,6 +42,7 @@ static const char *const layers[] = {
     "concat x x",
     "dropout x",
     "conv%dd x out=4 kernel=3 padding=1 stride=2",
+    "conv%dd x out=4 kernel=2 padding=1:0 stride=2",
     "conv%dd x out=3 kernel=2 dilation=2 bias=false\nb = batchnorm y\nr = relu b",
 };
 enum { LAYERS = sizeof layers / sizeof *layers };

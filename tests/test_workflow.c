@@ -55,6 +55,16 @@ static void compare_is_the_table_of_methods(void **state) {
     for (int i = 0; i < rows; i++) assert_non_null(strstr(printed.out, method_list[i]->name));
 }
 
+/* An imported model has ranges and no histograms: nothing is printed before it is refused. */
+static void compare_needs_histograms(void **state) {
+    (void)state;
+    must("calibrate f.st --data data -o c.st -q");
+    must("export onnx c.st -o c.onnx -q");
+    must("import c.onnx -o given.st -q");
+    refused(3, "there is no histogram", "calibrate given.st --data data --compare");
+    assert_string_equal(printed.out, "");
+}
+
 /* The rate that the log's line of this epoch says. */
 static double logged_rate(const char *log, int epoch) {
     char *text = file_bytes(log, NULL), *line = text;
@@ -179,6 +189,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(methods_need_no_data_again),
         cmocka_unit_test(compare_is_the_table_of_methods),
+        cmocka_unit_test(compare_needs_histograms),
         cmocka_unit_test(finetune_follows_the_recipe),
         cmocka_unit_test(evaluation_changes_nothing),
         cmocka_unit_test(parameters_are_kept_by_name),

@@ -34,8 +34,20 @@ static bool prepare(Model *model, const char *path, const Settings *settings, Er
     return quant_select(model->quant, method_find(settings->method), settings->percentile, error);
 }
 
+/* Ranges of another tool's file have none: methods have nothing to choose from. */
+static bool have_histograms(const QuantNet *net, Error *error) {
+    for (int i = 0; i < net->quantizers; i++)
+        if (!net->quantizer[i]->seen.histogram)
+            return error_set(error, ERROR_INPUT,
+                             "%s: its range was given, there is no histogram from which methods "
+                             "could choose others: calibrate the float model",
+                             net->quantizer[i]->name);
+    return true;
+}
+
 /* Test accuracy with the ranges of each method, from the same histograms. */
 static bool compare_methods(Model *model, const Settings *settings, Error *error) {
+    if (!have_histograms(model->quant, error)) return false;
     Dataset *test = dataset_open(settings->data, false, 0, error);
     const Method *chosen = model->quant->config.method;
     double percentile = model->quant->config.percentile;

@@ -38,9 +38,8 @@ enum { LONG = 8, SHORT = 4 }; /* results of a run; the last of a row overlaps th
 static bool is_usual(const Patches *p) {
     const Window *w = p->window;
     for (int d = 1; d < SPATIAL; d++)
-        if (w->kernel[d] != 2 || w->stride[d] != 2 || w->padding[d] || w->dilation[d] != 1)
-            return false;
-    return p->in[0] == 1 && w->kernel[0] == 1 && w->padding[0] == 0 && p->out[2] >= SHORT;
+        if (w->kernel[d] != 2 || w->stride[d] != 2 || w->dilation[d] != 1) return false;
+    return p->in[0] == 1 && w->kernel[0] == 1 && !window_padded(w) && p->out[2] >= SHORT;
 }
 
 static inline bool wins(float value, float best) {

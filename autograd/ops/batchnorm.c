@@ -304,7 +304,7 @@ typedef struct Trial {
 
 /* Ranks 2 to 5, training; then evaluation; then tails; then x / s. */
 static void sample(Arena *arena, Rng *rng, int trial, Sample *s) {
-    static const Window pool = {{1, 2, 2}, {1, 2, 2}, {0, 0, 0}, {1, 1, 1}};
+    static const Window pool = {{1, 2, 2}, {1, 2, 2}, {0, 0, 0}, {1, 1, 1}, {0, 0, 0}};
     static const struct {
         Shape x;
         bool training, addend, relu, pool, divided;

@@ -60,12 +60,12 @@ static void maxpool_backward(const Entry *entry) {
 
 static const struct {
     Shape x;
-    Window window; /* kernel, stride, padding, dilation */
+    Window window; /* kernel, stride, padding, dilation, uneven */
 } trials[] = {
-    {{4, {2, 3, 4, 6}}, {{1, 2, 2}, {1, 2, 2}, {0, 0, 0}, {1, 1, 1}}},
-    {{4, {2, 2, 7, 5}}, {{1, 3, 2}, {1, 1, 2}, {0, 1, 1}, {1, 2, 1}}},
-    {{3, {CHUNK + 1, 2, 9}}, {{1, 1, 3}, {1, 1, 2}, {0, 0, 1}, {1, 1, 1}}},
-    {{5, {2, 2, 4, 3, 4}}, {{2, 3, 2}, {2, 1, 1}, {1, 0, 0}, {1, 1, 2}}},
+    {{4, {2, 3, 4, 6}}, {{1, 2, 2}, {1, 2, 2}, {0, 0, 0}, {1, 1, 1}, {0, 0, 0}}},
+    {{4, {2, 2, 7, 5}}, {{1, 3, 2}, {1, 1, 2}, {0, 1, 1}, {1, 2, 1}, {0, 1, -1}}},
+    {{3, {CHUNK + 1, 2, 9}}, {{1, 1, 3}, {1, 1, 2}, {0, 0, 1}, {1, 1, 1}, {0, 0, 0}}},
+    {{5, {2, 2, 4, 3, 4}}, {{2, 3, 2}, {2, 1, 1}, {1, 0, 0}, {1, 1, 2}, {0, 0, 0}}},
 };
 
 /* A shuffled arithmetic sequence: a finite difference with a step below its distance changes no

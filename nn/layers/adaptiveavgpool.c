@@ -35,12 +35,7 @@ static bool shape(Node *node, const Shape *const in[], Error *error) {
 }
 
 static Tensor *forward(const Run *run, const Node *node, Tensor *const in[]) {
-    return op_avgpool(run->tape, in[0], &((const AdaptivePoolSpec *)node->spec)->pool.window);
-}
-
-static int divisor(const Node *node) {
-    const int *kernel = ((const AdaptivePoolSpec *)node->spec)->pool.window.kernel;
-    return kernel[0] * kernel[1] * kernel[2];
+    return op_avgpool(run->tape, in[0], &((const AdaptivePoolSpec *)node->spec)->pool.window, true);
 }
 
 const Layer adaptiveavgpool_layer = {
@@ -52,5 +47,5 @@ const Layer adaptiveavgpool_layer = {
     .shape = shape,
     .forward = forward,
     .rule = "mean",
-    .divisor = divisor,
+    .divisor = pool_divisor,
 };

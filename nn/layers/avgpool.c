@@ -1,23 +1,19 @@
-/* avgpool: the mean of each window over all its places, padding counted as 0. */
+/* avgpool: the mean of each window over all its places, padding counted as 0 or left out. */
 #include "nn/layers/pool.h"
 
 static Tensor *forward(const Run *run, const Node *node, Tensor *const in[]) {
-    return op_avgpool(run->tape, in[0], &((const PoolSpec *)node->spec)->window);
-}
-
-static int divisor(const Node *node) {
-    const int *kernel = ((const PoolSpec *)node->spec)->window.kernel;
-    return kernel[0] * kernel[1] * kernel[2];
+    const PoolSpec *spec = node->spec;
+    return op_avgpool(run->tape, in[0], &spec->window, pool_divides_evenly(spec));
 }
 
 const Layer avgpool_layer = {
     .name = "avgpool",
-    .summary = "mean of each window: kernel= stride= padding=",
+    .summary = "mean of each window: kernel= stride= padding= count_include_pad=",
     .inputs = 1,
     .spec_size = sizeof(PoolSpec),
-    .fields = pool_fields,
+    .fields = avgpool_fields,
     .shape = pool_shape,
     .forward = forward,
     .rule = "mean",
-    .divisor = divisor,
+    .divisor = pool_divisor,
 };

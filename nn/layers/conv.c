@@ -6,7 +6,7 @@ const Field conv_fields[] = {
     {"out", &field_int, offsetof(ConvLayerSpec, out), 1, 1 << 16, NULL, NULL},
     {"kernel", &field_sizes, WINDOW(kernel), 1, 255, NULL, NULL},
     {"stride", &field_sizes, WINDOW(stride), 1, 255, "1", NULL},
-    {"padding", &field_sizes, WINDOW(padding), 0, 127, "0", NULL},
+    {"padding", &field_padding, offsetof(ConvLayerSpec, window), 0, 127, "0", NULL},
     {"dilation", &field_sizes, WINDOW(dilation), 1, 127, "1", NULL},
     {"groups", &field_int, offsetof(ConvLayerSpec, groups), 1, 1 << 16, "1", NULL},
     {"bias", &field_bool, offsetof(ConvLayerSpec, bias), 0, 0, "true", NULL},

@@ -6,7 +6,7 @@ const Field conv_transpose_fields[] = {
     {"out", &field_int, offsetof(ConvTransposeLayerSpec, out), 1, 1 << 16, NULL, NULL},
     {"kernel", &field_sizes, MAP(window.kernel), 1, 255, NULL, NULL},
     {"stride", &field_sizes, MAP(window.stride), 1, 255, "1", NULL},
-    {"padding", &field_sizes, MAP(window.padding), 0, 127, "0", NULL},
+    {"padding", &field_padding, MAP(window), 0, 127, "0", NULL},
     {"output_padding", &field_sizes, MAP(output_padding), 0, 254, "0", NULL},
     {"dilation", &field_sizes, MAP(window.dilation), 1, 127, "1", NULL},
     {"groups", &field_int, MAP(groups), 1, 1 << 16, "1", NULL},

@@ -16,12 +16,7 @@ static bool shape(Node *node, const Shape *const in[], Error *error) {
 }
 
 static Tensor *forward(const Run *run, const Node *node, Tensor *const in[]) {
-    return op_avgpool(run->tape, in[0], &((const PoolSpec *)node->spec)->window);
-}
-
-static int divisor(const Node *node) {
-    const int *kernel = ((const PoolSpec *)node->spec)->window.kernel;
-    return kernel[0] * kernel[1] * kernel[2];
+    return op_avgpool(run->tape, in[0], &((const PoolSpec *)node->spec)->window, true);
 }
 
 const Layer globalavgpool_layer = {
@@ -32,5 +27,5 @@ const Layer globalavgpool_layer = {
     .shape = shape,
     .forward = forward,
     .rule = "mean",
-    .divisor = divisor,
+    .divisor = pool_divisor,
 };

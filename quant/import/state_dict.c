@@ -1,11 +1,13 @@
 /* A PyTorch state_dict as safetensors: names and layouts are those of stair's own files, so this is
  * the loading of a checkpoint. What differs: the net is named beside the file; floats may be of
- * another width; and counters of batches, which nothing computes with, may be missing. */
+ * another width; and counters of batches, which nothing computes with, may be missing. One of
+ * quantization-aware training holds grids, too (qat_dict.c): it becomes a calibrated model. */
 #include <float.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "nn/safetensors_rules.h"
+#include "quant/import/qat_dict.h"
 #include "quant/import/reader.h"
 
 /* --- floats of other widths --- */
@@ -58,18 +60,30 @@ static SafeTensor widened(const SafeTensor *tensor, Arena *arena) {
 
 /* --- the file as the net would have written it --- */
 
-static const SafeFile *adapt(const SafeFile *file, const Graph *graph, Arena *arena) {
+static bool has_array(const SafeTensor *tensor, int count, const char *name) {
+    bool found = false;
+    for (int i = 0; i < count && !found; i++) found = strcmp(tensor[i].name, name) == 0;
+    return found;
+}
+
+/* `net` of a file with grids, else NULL. */
+static const SafeFile *adapt(const SafeFile *file, const Graph *graph, const QuantNet *net,
+                             Arena *arena) {
     static const int64_t never = 0;
     size_t room = (size_t)file->count + (size_t)GRAPH_MAX_NODES * NODE_PARAMS;
     SafeTensor *tensor = arena_alloc(arena, room * sizeof *tensor);
     SafeFile *adapted = arena_zeros(arena, sizeof *adapted);
-    for (int i = 0; i < file->count; i++)
-        tensor[adapted->count++] = widened(&file->tensor[i], arena);
+    for (int i = 0; i < file->count; i++) {
+        if (net && qat_dict_part(file->tensor[i].name)) continue;
+        SafeTensor *to = &tensor[adapted->count++];
+        *to = widened(&file->tensor[i], arena);
+        if (net) to->name = (char *)qat_dict_name(net, to->name, arena);
+    }
     for (int i = 0; i < graph->nodes; i++)
         for (int p = 0; p < graph->node[i].params; p++) {
             const Param *param = &graph->node[i].param[p];
             char *name = arena_text(arena, "%s.%s", graph->node[i].name, param->name);
-            if (param->counter && !safetensors_find(file, name))
+            if (param->counter && !has_array(tensor, adapted->count, name))
                 tensor[adapted->count++] = (SafeTensor){
                     .name = name, .dtype = DTYPE_I64, .data = &never, .bytes = sizeof never};
         }
@@ -93,6 +107,23 @@ static const SafeFile *open_dict(const char *path, Arena *arena, Error *error) {
     return NULL;
 }
 
+static bool fill(Model *model, const SafeFile *content, const char *path, Arena *arena,
+                 Error *error) {
+    Error reason = {0};
+    QuantNet *net = NULL;
+    Given given;
+    if (qat_dict_is(content)) {
+        net = given_net(model->graph, error);
+        if (!net) return false;
+        if (!qat_dict_grids(content, net, arena, &given, &reason))
+            return error_set(error, reason.code, "%s: %.500s", path, reason.message);
+    }
+    const SafeFile *adapted = adapt(content, model->graph, net, arena);
+    if (!model_fill(model, adapted, path, error)) return false;
+    if (!net || model_give(model, &given, &reason)) return true;
+    return error_set(error, reason.code, "%s: %.500s", path, reason.message);
+}
+
 static Model *read(const ImportFile *file, Graph *graph, Error *error) {
     Arena *arena = arena_new();
     const SafeFile *content = open_dict(file->path, arena, error);
@@ -101,8 +132,7 @@ static Model *read(const ImportFile *file, Graph *graph, Error *error) {
                   "%s: a safetensors file holds arrays and no net: name it with --model",
                   file->path);
     Model *model = graph ? model_new(graph, error) : NULL;
-    bool ok =
-        model && content && model_fill(model, adapt(content, graph, arena), file->path, error);
+    bool ok = model && content && fill(model, content, file->path, arena, error);
     arena_free(arena);
     if (ok) return model;
     model_free(model);

@@ -1,27 +1,32 @@
 /* avgpool: the exact sum of q - Z over the window, then one multiplier that divides and changes the
- * scale, and one rounding (N7). Places in the padding are 0 and add nothing. The codes of a small
- * window have few sums: their roundings are a table. */
+ * scale, and one rounding (N7). Places in the padding are 0 and add nothing; where they are left
+ * out of the mean, windows of different numbers of places have each a multiplier. The codes of a
+ * small window have few sums: their roundings are a table. */
+#include "nn/layers/pool.h"
 #include "quant/int8/pool.h"
 #include "quant/rules/integers.h"
 
 typedef struct AvgPoolArgs {
     PoolArgs pool;
-    Multiplier multiplier;
+    const Multiplier *multiplier; /* by divisor */
     int32_t in_zero, zero, lo, hi;
     int places;           /* of a window */
-    const uint8_t *table; /* the code of each sum of `places` bytes; NULL if those are too many */
+    bool even;            /* all windows divide by `places` */
+    const uint8_t *table; /* the code of each sum of `places` bytes; NULL if those are too many or
+                             windows differ */
 } AvgPoolArgs;
 
 enum { TABLE_PLACES = 16 };
 
-static uint8_t code_of(const AvgPoolArgs *a, int32_t sum) {
-    return (uint8_t)requantize(sum, a->multiplier, a->zero, a->lo, a->hi);
+/* Of the bytes of so many places. */
+static uint8_t code_of(const AvgPoolArgs *a, int32_t bytes, int places) {
+    return (uint8_t)requantize(bytes - places * a->in_zero, a->multiplier[places], a->zero, a->lo,
+                               a->hi);
 }
 
 static const uint8_t *make_table(const AvgPoolArgs *a, Arena *arena) {
     uint8_t *table = arena_alloc(arena, (size_t)a->places * 255 + 1);
-    for (int sum = 0; sum <= a->places * 255; sum++)
-        table[sum] = code_of(a, sum - a->places * a->in_zero);
+    for (int sum = 0; sum <= a->places * 255; sum++) table[sum] = code_of(a, sum, a->places);
     return table;
 }
 
@@ -33,10 +38,11 @@ static const void *lower(const QNode *q, Arena *arena, Error *error) {
                           .in_zero = quantizer_zero(q->in[0]),
                           .zero = quantizer_zero(q->out),
                           .lo = rule_bounds(q).lo,
-                          .hi = rule_bounds(q).hi};
+                          .hi = rule_bounds(q).hi,
+                          .even = pool_divides_evenly(q->node->spec)};
     const int *kernel = args->pool.window.kernel;
     args->places = kernel[0] * kernel[1] * kernel[2];
-    if (args->places <= TABLE_PLACES) args->table = make_table(args, arena);
+    if (args->even && args->places <= TABLE_PLACES) args->table = make_table(args, arena);
     return args;
 }
 
@@ -47,9 +53,10 @@ static size_t scratch(const Instr *instr) {
 static void mean(const Instr *instr, const PoolWindow *window, uint8_t *y) {
     const AvgPoolArgs *a = instr->args;
     for (int c = 0; c < instr->value[instr->out].channels; c++) {
-        int32_t sum = (a->places - window->count) * a->in_zero; /* of bytes, the padding's too */
+        int places = a->even ? a->places : window->count;
+        int32_t sum = (places - window->count) * a->in_zero; /* of bytes, the padding's too */
         for (int i = 0; i < window->count; i++) sum += window->place[i][c];
-        y[c] = a->table ? a->table[sum] : code_of(a, sum - a->places * a->in_zero);
+        y[c] = a->table ? a->table[sum] : code_of(a, sum, places);
     }
 }
 

@@ -83,10 +83,9 @@ static const void *lower(const QNode *q, Arena *arena, Error *error) {
     a->zero = (uint8_t)quantizer_zero(q->in[0]);
     window_sizes(&in, a->in);
     window_sizes(&out, a->out);
-    for (int d = 0; d < SPATIAL; d++) {
-        a->padded[d] = a->in[d] + 2 * a->window.padding[d];
-        a->is_padded |= a->window.padding[d] > 0;
-    }
+    for (int d = 0; d < SPATIAL; d++)
+        a->padded[d] = a->in[d] + a->window.padding[d] + window_padding_end(&a->window, d);
+    a->is_padded = window_padded(&a->window);
     lay_out_rows(a, arena);
     int runs = lay_out_runs(a, arena);
 
@@ -110,9 +109,8 @@ static bool fuse(Instr *instr, const Instr *next, Arena *arena) {
     const PoolArgs *pool = next->args;
     const Window *w = &pool->window;
     int places = w->kernel[0] * w->kernel[1] * w->kernel[2];
-    bool apart = places <= QGEMM_MAX_POOL;
-    for (int d = 0; d < SPATIAL; d++)
-        apart &= w->stride[d] >= w->kernel[d] && w->dilation[d] == 1 && w->padding[d] == 0;
+    bool apart = places <= QGEMM_MAX_POOL && !window_padded(w);
+    for (int d = 0; d < SPATIAL; d++) apart &= w->stride[d] >= w->kernel[d] && w->dilation[d] == 1;
     if (!apart) return false;
 
     ConvArgs *a = arena_alloc(arena, sizeof *a);

@@ -17,8 +17,7 @@ static size_t scratch(const Instr *instr) {
 
 static void largest(const Instr *instr, const PoolWindow *window, uint8_t *y) {
     size_t channels = (size_t)instr->value[instr->out].channels;
-    memcpy(y, window->place[0],
-           channels); /* padding is at most half of a kernel: one place is inside */
+    memcpy(y, window->place[0], channels); /* no window lies in the padding alone */
     for (int i = 1; i < window->count; i++) {
         const uint8_t *x = window->place[i];
         for (size_t c = 0; c < channels; c++) y[c] = x[c] > y[c] ? x[c] : y[c];

@@ -25,19 +25,27 @@ static void write_rest(Arena *arena, int spatial, const void *place, Onnx__Attri
     write_float(arena, spatial, &rest, to);
 }
 
-static void repeat_sizes(Arena *arena, int spatial, const int *sizes, int times,
-                         Onnx__AttributeProto *to) {
-    to->n_ints = (size_t)(spatial * times);
-    to->ints = arena_alloc(arena, sizeof *to->ints * to->n_ints);
-    for (int i = 0; i < spatial * times; i++) to->ints[i] = sizes[SPATIAL - spatial + i % spatial];
+static void write_bool(Arena *arena, int spatial, const void *place, Onnx__AttributeProto *to) {
+    (void)arena, (void)spatial;
+    to->has_i = true;
+    to->i = *(const bool *)place;
 }
 
 static void write_sizes(Arena *arena, int spatial, const void *place, Onnx__AttributeProto *to) {
-    repeat_sizes(arena, spatial, place, 1, to);
+    const int *sizes = (const int *)place + SPATIAL - spatial;
+    to->n_ints = (size_t)spatial;
+    to->ints = arena_alloc(arena, sizeof *to->ints * to->n_ints);
+    for (int i = 0; i < spatial; i++) to->ints[i] = sizes[i];
 }
 
 static void write_pads(Arena *arena, int spatial, const void *place, Onnx__AttributeProto *to) {
-    repeat_sizes(arena, spatial, place, 2, to);
+    const Window *window = place;
+    to->n_ints = 2 * (size_t)spatial;
+    to->ints = arena_alloc(arena, sizeof *to->ints * to->n_ints);
+    for (int i = 0; i < spatial; i++) {
+        to->ints[i] = window->padding[SPATIAL - spatial + i];
+        to->ints[spatial + i] = window_padding_end(window, SPATIAL - spatial + i);
+    }
 }
 
 static bool read_int(int spatial, const Onnx__AttributeProto *from, void *place) {
@@ -60,31 +68,44 @@ static bool read_rest(int spatial, const Onnx__AttributeProto *from, void *place
     return from->has_f;
 }
 
-/* `times` numbers for each dimension, which must be alike. */
-static bool read_repeated(int spatial, const Onnx__AttributeProto *from, int times, int *sizes) {
-    if (from->n_ints != (size_t)(spatial * times)) return false;
-    for (int i = 0; i < spatial * times; i++) {
-        int64_t size = from->ints[i];
-        if (size < 0 || size > INT16_MAX || size != from->ints[i % spatial]) return false;
-        sizes[SPATIAL - spatial + i % spatial] = (int)size;
+static bool read_bool(int spatial, const Onnx__AttributeProto *from, void *place) {
+    (void)spatial;
+    *(bool *)place = from->i == 1;
+    return from->has_i && (from->i == 0 || from->i == 1);
+}
+
+/* `count` numbers, of an attribute's from number `first` on. */
+static bool read_some(const Onnx__AttributeProto *from, int first, int count, int *sizes) {
+    for (int i = 0; i < count; i++) {
+        int64_t size = from->ints[first + i];
+        if (size < 0 || size > INT16_MAX) return false;
+        sizes[SPATIAL - count + i] = (int)size;
     }
     return true;
 }
 
 static bool read_sizes(int spatial, const Onnx__AttributeProto *from, void *place) {
-    return read_repeated(spatial, from, 1, place);
+    return from->n_ints == (size_t)spatial && read_some(from, 0, spatial, place);
 }
 
 static bool read_pads(int spatial, const Onnx__AttributeProto *from, void *place) {
-    return read_repeated(spatial, from, 2, place);
+    Window *window = place;
+    int end[SPATIAL] = {0};
+    if (from->n_ints != 2 * (size_t)spatial || !read_some(from, 0, spatial, window->padding) ||
+        !read_some(from, spatial, spatial, end))
+        return false;
+    for (int d = SPATIAL - spatial; d < SPATIAL; d++)
+        window->uneven[d] = end[d] - window->padding[d];
+    return true;
 }
 
 #define TYPE(name) ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__##name
-const OnnxForm onnx_int = {TYPE(INT), write_int, read_int};
-const OnnxForm onnx_float = {TYPE(FLOAT), write_float, read_float};
-const OnnxForm onnx_sizes = {TYPE(INTS), write_sizes, read_sizes};
-const OnnxForm onnx_pads = {TYPE(INTS), write_pads, read_pads};
-const OnnxForm onnx_rest = {TYPE(FLOAT), write_rest, read_rest};
+const OnnxForm onnx_int = {TYPE(INT), 0, write_int, read_int};
+const OnnxForm onnx_float = {TYPE(FLOAT), 0, write_float, read_float};
+const OnnxForm onnx_bool = {TYPE(INT), 0, write_bool, read_bool};
+const OnnxForm onnx_sizes = {TYPE(INTS), 1, write_sizes, read_sizes};
+const OnnxForm onnx_pads = {TYPE(INTS), 2, write_pads, read_pads};
+const OnnxForm onnx_rest = {TYPE(FLOAT), 0, write_rest, read_rest};
 
 /* --- layers that are no plain node --- */
 
@@ -126,7 +147,8 @@ static void write_hardswish(const OnnxGraph *graph, const Node *node, const char
 #define ELU_ALPHA    FIELD("alpha", onnx_float, "alpha", 1)
 #define AXIS(absent) ONLY("axis", onnx_int, 1, absent) /* of the channels */
 #define CEIL         ONLY("ceil_mode", onnx_int, 0, 0)
-#define COUNT_PAD    ONLY("count_include_pad", onnx_int, 1, 0)
+#define COUNT_PAD    FIELD("count_include_pad", onnx_bool, "count_include_pad", 0)
+#define COUNT_ALL    ONLY("count_include_pad", onnx_int, 1, 0)
 #define DILATION     FIELD("dilations", onnx_sizes, "dilation", 1)
 #define EPSILON      FIELD("epsilon", onnx_float, "eps", 1e-5)
 #define GROUPS       FIELD("group", onnx_int, "groups", 1)
@@ -146,7 +168,7 @@ static void write_hardswish(const OnnxGraph *graph, const Node *node, const char
 #define CONV            ATTRIBUTES(DILATION, GROUPS, KERNEL, PADDING, STRIDE), PARAMS("weight", "bias")
 #define CONV_TRANSPOSE                                                                             \
     ATTRIBUTES(DILATION, GROUPS, KERNEL, OUTPUT_PAD, PADDING, STRIDE), PARAMS("weight", "bias")
-#define AVERAGE ATTRIBUTES(CEIL, COUNT_PAD, KERNEL, PADDING, STRIDE)
+#define AVERAGE(count) ATTRIBUTES(CEIL, count, KERNEL, PADDING, STRIDE)
 
 #define ROW(name, type, ...)                                                                       \
     { .layer = name, .op_type = type, __VA_ARGS__ }
@@ -174,9 +196,10 @@ const OnnxOp onnx_ops[] = {
     ROW("tanh", "Tanh"),
     ROW("softmax", "Softmax", ATTRIBUTES(AXIS(-1))),
     ROW("maxpool", "MaxPool", ATTRIBUTES(CEIL, DILATION, KERNEL, PADDING, STRIDE)),
-    ROW("avgpool", "AveragePool", AVERAGE),
+    ROW("avgpool", "AveragePool", AVERAGE(COUNT_PAD)),
     ROW("globalavgpool", "GlobalAveragePool"),
-    ROW("adaptiveavgpool", "AveragePool", AVERAGE, .fields = pool_fields), /* of its first part */
+    ROW("adaptiveavgpool", "AveragePool", AVERAGE(COUNT_ALL),
+        .fields = avgpool_fields), /* of its first part */
     ROW("add", "Add"),
     ROW("mul", "Mul"),
     ROW("concat", "Concat", ATTRIBUTES(AXIS(NAN))),

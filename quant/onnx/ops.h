@@ -10,6 +10,7 @@
 /* How a value stands in an attribute. */
 typedef struct OnnxForm {
     Onnx__AttributeProto__AttributeType type;
+    int each; /* INTS: how many for each spatial dimension */
     void (*write)(Arena *arena, int spatial, const void *place, Onnx__AttributeProto *to);
     /* The other way; false if the attribute is nothing that the form can hold. */
     bool (*read)(int spatial, const Onnx__AttributeProto *from, void *place);
@@ -18,7 +19,8 @@ typedef struct OnnxForm {
 extern const OnnxForm onnx_int;   /* an int */
 extern const OnnxForm onnx_float; /* a float */
 extern const OnnxForm onnx_sizes; /* int[SPATIAL]: one number for each spatial dimension */
-extern const OnnxForm onnx_pads;  /* int[SPATIAL]: all the beginnings, then all the ends, alike */
+extern const OnnxForm onnx_bool;  /* a bool as an int */
+extern const OnnxForm onnx_pads;  /* Window's padding: all the beginnings, then all the ends */
 extern const OnnxForm onnx_rest;  /* a float x, written as 1 - x */
 
 /* An attribute holds a field of the layer's spec, or a constant. */

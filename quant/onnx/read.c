@@ -58,6 +58,12 @@ const OnnxConstant *onnx_known(OnnxReader *reader, const Onnx__NodeProto *node, 
     return value->constant;
 }
 
+bool onnx_is_padded(const OnnxValue *value) {
+    bool any = false;
+    for (int d = 0; d < SPATIAL; d++) any |= value->before[d] || value->after[d];
+    return any;
+}
+
 int onnx_real(OnnxReader *reader, const Onnx__NodeProto *node, size_t k) {
     const OnnxValue *value = onnx_value(reader, node, k);
     if (!value || value->tensor || value->constant || value->codes)
@@ -68,7 +74,7 @@ int onnx_real(OnnxReader *reader, const Onnx__NodeProto *node, size_t k) {
     else if (value->node >= 0 && value->axes)
         onnx_fault(reader, node, "its input %zu has its dimensions in the order %s", k,
                    value->axes);
-    else if (value->node >= 0 && value->padding[0] + value->padding[1] + value->padding[2])
+    else if (value->node >= 0 && onnx_is_padded(value))
         onnx_fault(reader, node, "it reads a padded value");
     else
         return value->node;
@@ -80,7 +86,8 @@ static OnnxValue *made(const OnnxReader *reader, const Onnx__NodeProto *node) {
 }
 
 void onnx_makes(OnnxReader *reader, const Onnx__NodeProto *node, int index) {
-    made(reader, node)->node = index;
+    OnnxValue *value = made(reader, node);
+    if (value) value->node = index; /* a recurrent layer may give where it ends alone */
 }
 
 void onnx_makes_known(OnnxReader *reader, const Onnx__NodeProto *node, OnnxConstant *constant) {
@@ -94,7 +101,8 @@ void onnx_passes(OnnxReader *reader, const Onnx__NodeProto *node, size_t k) {
     to->node = from->node;
     to->codes = from->codes;
     to->axes = from->axes;
-    memcpy(to->padding, from->padding, sizeof to->padding);
+    memcpy(to->before, from->before, sizeof to->before);
+    memcpy(to->after, from->after, sizeof to->after);
 }
 
 /* --- nodes of the net --- */
@@ -139,6 +147,39 @@ static bool index_values(OnnxReader *reader, Error *error) {
     return true;
 }
 
+/* Is the input a sequence as LSTM and GRU read it, steps before samples? */
+static bool has_steps_first(const OnnxReader *reader, const Onnx__ValueInfoProto *info) {
+    for (size_t i = 0; i < reader->proto->n_node; i++) {
+        const Onnx__NodeProto *node = reader->proto->node[i];
+        if (onnx_recurrent(node->op_type) && node->n_input && !onnx_int_of(node, "layout", 0) &&
+            strcmp(node->input[0], info->name) == 0)
+            return true;
+    }
+    return false;
+}
+
+/* The net's input; it reads an image. What has no channels as images have, such as the steps of a
+ * sequence, is one of grey that takes another shape. The node whose value has that; -1: refused. */
+static int add_input_node(OnnxReader *reader, const char *label, const Shape *sample,
+                          Error *error) {
+    char name[NODE_NAME], shaped[NODE_NAME];
+    onnx_legal_name(label, name);
+    Shape image = *sample;
+    bool grey = (sample->dim[0] > NORMALIZATION_CHANNELS || reader->steps_first) &&
+                sample->rank + 2 <= MAX_RANK;
+    if (grey) {
+        image = (Shape){.rank = sample->rank + 1, .dim = {1}};
+        memcpy(image.dim + 1, sample->dim, sizeof(int) * (size_t)sample->rank);
+    }
+    Node *node = graph_add(reader->net, name, layer_find("input"), &image, 0, NULL, error);
+    if (!node || !grey) return node ? 0 : -1;
+    snprintf(shaped, sizeof shaped, "%.*s_shaped", NODE_NAME - 8, name);
+    const char *layer = sample->rank == 1 ? "flatten" : "reshape";
+    node = graph_add(reader->net, shaped, layer_find(layer), sample->rank == 1 ? NULL : sample, 1,
+                     (int[]){0}, error);
+    return node ? 1 : -1;
+}
+
 static bool add_input(OnnxReader *reader, const Onnx__ValueInfoProto *info, Error *error) {
     const char *name = info->name;
     const Onnx__TypeProto *type = info->type;
@@ -151,13 +192,15 @@ static bool add_input(OnnxReader *reader, const Onnx__ValueInfoProto *info, Erro
         return error_set(error, ERROR_INPUT,
                          "input %.100s: %zu dimensions, expected a batch of 2 to %d", name,
                          shape->n_dim, MAX_RANK);
-    Shape sample = {.rank = (int)shape->n_dim - 1};
+    reader->steps_first = shape->n_dim == 3 && has_steps_first(reader, info);
+    size_t batch = reader->steps_first ? 1 : 0;
+    Shape sample = {0};
     double count = 1;
     for (size_t d = 0; d < shape->n_dim; d++) {
         const Onnx__TensorShapeProto__Dimension *dim = shape->dim[d];
         bool known = dim->value_case == ONNX__TENSOR_SHAPE_PROTO__DIMENSION__VALUE_DIM_VALUE;
         int64_t size = known ? dim->dim_value : 0;
-        if (d == 0) {
+        if (d == batch) {
             reader->batch = size;
             continue;
         }
@@ -166,14 +209,13 @@ static bool add_input(OnnxReader *reader, const Onnx__ValueInfoProto *info, Erro
                 error, ERROR_INPUT,
                 "input %.100s: its dimension %zu is %lld; all but the batch must be known", name, d,
                 (long long)size);
-        sample.dim[d - 1] = (int)size;
+        sample.dim[sample.rank++] = (int)size;
     }
     if (!add_value(reader, name, NULL, -1, error)) return false;
-    char legal[NODE_NAME];
-    onnx_legal_name(name, legal);
-    Node *node = graph_add(reader->net, legal, layer_find("input"), &sample, 0, NULL, error);
-    if (node) onnx_value_named(reader, name)->node = 0;
-    return node != NULL;
+    OnnxValue *value = onnx_value_named(reader, name);
+    value->node = add_input_node(reader, name, &sample, error);
+    if (reader->steps_first) value->axes = "TNH";
+    return value->node >= 0;
 }
 
 /* Older files list initializers among the inputs, too. */
@@ -263,9 +305,10 @@ static bool read_nodes(OnnxReader *reader, Error *error) {
         return error_set(error, ERROR_INPUT, "%d node%s cannot be read:%s", count,
                          count == 1 ? "" : "s", reader->faults);
     const OnnxValue *output = onnx_value_named(reader, proto->output[0]->name);
-    if (output->node != reader->net->nodes - 1 || output->codes || output->axes ||
-        output->padding[2])
+    if (output->node != reader->net->nodes - 1 || output->codes ||
+        (output->axes && !reader->steps_first) || onnx_is_padded(output))
         return error_set(error, ERROR_INPUT, "its output is not what its last layer makes");
+    reader->output_axes = output->axes;
     const Node *at;
     return graph_complete(reader->net, &at, error);
 }
@@ -292,7 +335,7 @@ Model *onnx_read_model(const Onnx__ModelProto *proto, int64_t opset, Error *erro
     OnnxReader reader;
     Graph *net = onnx_read_graph(&reader, proto, opset, arena, error);
     Model *model = net ? model_new(net, error) : NULL;
-    bool ok = model && (!onnx_quantized(&reader) || onnx_calibrate(&reader, model, error));
+    bool ok = model && (!onnx_quantized(&reader) || model_give(model, &reader.given, error));
     for (size_t i = 0; ok && i < proto->n_metadata_props; i++) {
         const Onnx__StringStringEntryProto *entry = proto->metadata_props[i];
         if (entry->key && entry->value && strcmp(entry->key, MODEL_INPUT) == 0)

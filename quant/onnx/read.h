@@ -5,15 +5,9 @@
  * The first dimension of every value is the batch; it is never looked at. */
 #pragma once
 
-#include "quant/model.h"
+#include "quant/given.h"
 #include "quant/onnx/ops.h"
 #include "quant/onnx/parse.h"
-
-/* A value's grid as a QuantizeLinear has it. */
-typedef struct OnnxGrid {
-    float scale;
-    int64_t zero, least, most; /* codes least .. most */
-} OnnxGrid;
 
 /* A name of the graph: an initializer, the input, or what a node makes. */
 typedef struct OnnxValue {
@@ -21,13 +15,13 @@ typedef struct OnnxValue {
     const Onnx__TensorProto *tensor; /* of an initializer; decoded when first asked for */
     OnnxConstant *constant;          /* known before the net runs; NULL: not */
     int node;                        /* of the net, whose value it is; -1: none */
-    const char *axes;     /* it is that value with its axes in this order (read_recurrent.c);
-                             NULL: as the net has it */
-    OnnxGrid *codes;      /* it is that value as codes on this grid */
-    int padding[SPATIAL]; /* it is that value with zeros around it, on each side */
-    int maker;            /* the ONNX node that makes it; -1: none does */
-    int readers;          /* nodes that matter and read it, the graph's output too */
-    int reader;           /* one of them */
+    const char *axes;       /* it is that value with its axes in this order (read_recurrent.c);
+                               NULL: as the net has it */
+    const GivenGrid *codes; /* it is that value as codes on this grid */
+    int before[SPATIAL], after[SPATIAL]; /* it is that value with zeros around it */
+    int maker;                           /* the ONNX node that makes it; -1: none does */
+    int readers;                         /* nodes that matter and read it, the graph's output too */
+    int reader;                          /* one of them */
 } OnnxValue;
 
 /* The batch dimension where dimensions are numbers (Shape). */
@@ -37,16 +31,18 @@ typedef struct OnnxReader {
     Arena *arena; /* of all that is not the net */
     const Onnx__GraphProto *proto;
     int64_t opset;
-    int64_t batch; /* the declared size of the batch; 0: any */
+    int64_t batch;    /* the declared size of the batch; 0: any */
+    bool steps_first; /* the input is [T,N,F], and what the net gives may be [T,N,...] in the file:
+                         the net itself has the batch first */
+    const char *output_axes; /* of the output in the file, then; NULL: as the net has it */
     Graph *net;
     int values;
-    OnnxValue *value;                      /* [values] */
-    void *names;                           /* how onnx_value_named finds them */
-    bool *matters;                         /* [n_node] the output depends on it */
-    bool *done;                            /* [n_node] read together with another */
-    OnnxGrid *grid[GRAPH_MAX_NODES];       /* that the value of node i is rounded to; NULL: none */
-    OnnxConstant *weight[GRAPH_MAX_NODES]; /* quantized weights of node i: scales for each output */
-    char *faults;                          /* lines, each beginning with a newline */
+    OnnxValue *value; /* [values] */
+    void *names;      /* how onnx_value_named finds them */
+    bool *matters;    /* [n_node] the output depends on it */
+    bool *done;       /* [n_node] read together with another */
+    Given given;      /* grids that values and weights are rounded to */
+    char *faults;     /* lines, each beginning with a newline */
     int fault_count;
 } OnnxReader;
 
@@ -60,8 +56,6 @@ Model *onnx_read_model(const Onnx__ModelProto *model, int64_t opset, Error *erro
 
 /* Are values of the graph rounded? */
 bool onnx_quantized(const OnnxReader *reader);
-/* Makes the float model a calibrated one with the grids that were read. ERROR_INPUT. */
-bool onnx_calibrate(const OnnxReader *reader, Model *model, Error *error);
 
 /* --- for the rows --- */
 
@@ -117,8 +111,23 @@ Node *onnx_add(OnnxReader *reader, const Onnx__NodeProto *node, const Layer *lay
 bool onnx_read_attributes(OnnxReader *reader, const Onnx__NodeProto *node, const OnnxOp *op,
                           int spatial, void *spec);
 /* auto_pad, and the zeros of a Pad before the node, become the window's padding. */
+typedef enum OnnxAutoPad {
+    AUTO_PAD_NOT,
+    AUTO_PAD_VALID,
+    AUTO_PAD_UPPER,
+    AUTO_PAD_LOWER,
+    AUTO_PAD_UNKNOWN
+} OnnxAutoPad;
+enum { ONNX_PADDING = 127 }; /* that a layer may have on one side */
+
+OnnxAutoPad onnx_auto_pad_of(const Onnx__NodeProto *node);
 bool onnx_auto_pad(OnnxReader *reader, const Onnx__NodeProto *node, int in, Window *window);
 void onnx_take_padding(const OnnxValue *value, Window *window);
+bool onnx_is_padded(const OnnxValue *value);
+/* `total` zeros on the two sides of dimension d, an odd one at the end (upper) or the beginning; a
+ * fault if they are too many. */
+bool onnx_pad_sides(OnnxReader *reader, const Onnx__NodeProto *node, Window *window, int d,
+                    int total, bool upper);
 /* A layer's spec with its defaults; `spatial` as of the layer's input. */
 void *onnx_spec(OnnxReader *reader, const Layer *layer, int spatial);
 /* The row of the operator for so many spatial dimensions; NULL: there is none. */
@@ -131,9 +140,11 @@ void onnx_read_softmax(OnnxReader *reader, const Onnx__NodeProto *node);
 void onnx_read_window(OnnxReader *reader, const Onnx__NodeProto *node); /* pools */
 /* read_patterns.c */
 void onnx_read_clip(OnnxReader *reader, const Onnx__NodeProto *node);
+void onnx_read_dropout(OnnxReader *reader, const Onnx__NodeProto *node);
 void onnx_read_hardsigmoid(OnnxReader *reader, const Onnx__NodeProto *node);
 void onnx_read_pad(OnnxReader *reader, const Onnx__NodeProto *node);
 void onnx_read_reducemean(OnnxReader *reader, const Onnx__NodeProto *node);
+void onnx_read_pair(OnnxReader *reader, const Onnx__NodeProto *node);     /* read_affine.c */
 void onnx_read_weighted(OnnxReader *reader, const Onnx__NodeProto *node); /* read_weighted.c */
 void onnx_read_linear(OnnxReader *reader, const Onnx__NodeProto *node);
 void onnx_read_batchnorm(OnnxReader *reader, const Onnx__NodeProto *node);

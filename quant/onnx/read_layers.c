@@ -43,22 +43,21 @@ const OnnxConstant *onnx_ints(OnnxReader *reader, const Onnx__NodeProto *node, c
 /* Is the value of the field one that a .net text may have? */
 static bool in_range(const Field *field, int spatial, const void *place) {
     char text[FIELD_TEXT];
-    char copy[64];
+    _Alignas(max_align_t) char copy[sizeof(Window)]; /* the largest that a field is, but a shape */
     field->type->print(field, spatial, place, text, sizeof text);
     return field->type->parse(field, spatial, text, copy);
 }
 
-/* A field of which nothing is said: `value` for each dimension. */
+/* A field of which nothing is said: as if the attribute were there. */
 static void fill_absent(const OnnxAttribute *a, int spatial, void *place) {
-    if (a->form->type == ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__FLOAT) {
-        Onnx__AttributeProto said = {.has_f = true, .f = (float)a->absent};
-        a->form->read(spatial, &said, place);
-        return;
-    }
-    int *numbers = place;
-    bool sizes = a->form->type == ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__INTS;
-    for (int d = sizes ? SPATIAL - spatial : 0; d < (sizes ? SPATIAL : 1); d++)
-        numbers[d] = (int)a->absent;
+    int64_t ints[2 * SPATIAL];
+    for (int i = 0; i < 2 * SPATIAL; i++) ints[i] = (int64_t)a->absent;
+    Onnx__AttributeProto said = {.has_f = true, .f = (float)a->absent};
+    said.has_i = true;
+    said.i = ints[0];
+    said.n_ints = (size_t)(a->form->each * spatial);
+    said.ints = ints;
+    a->form->read(spatial, &said, place);
 }
 
 static bool read_field(OnnxReader *reader, const Onnx__NodeProto *node, const OnnxOp *op,
@@ -71,8 +70,7 @@ static bool read_field(OnnxReader *reader, const Onnx__NodeProto *node, const On
     if (!said)
         fill_absent(a, spatial, place);
     else if (!a->form->read(spatial, said, place)) {
-        onnx_fault(reader, node, "%s: expected %s%s", a->name, field->type->expects,
-                   a->form == &onnx_pads ? ", the same on both sides" : "");
+        onnx_fault(reader, node, "%s: expected %s", a->name, field->type->expects);
         return false;
     }
     if (in_range(field, spatial, place)) return true;
@@ -94,6 +92,7 @@ static bool check_only(OnnxReader *reader, const Onnx__NodeProto *node, const On
 /* An attribute that is not known may mean anything. */
 static bool check_known(OnnxReader *reader, const Onnx__NodeProto *node, const OnnxOp *op) {
     static const char *const harmless[] = {"auto_pad",      /* read by those that have it */
+                                           "output_shape",  /* likewise */
                                            "storage_order", /* of indices that nobody reads */
                                            "broadcast", /* opset 6; of values that have one shape */
                                            "consumed_inputs"};
@@ -182,46 +181,71 @@ bool onnx_says(const Onnx__AttributeProto *a, const char *word) {
     return a->s.len == strlen(word) && memcmp(a->s.data, word, a->s.len) == 0;
 }
 
-/* auto_pad: SAME asks for ceil(in / stride) places; what that takes must be even. */
-bool onnx_auto_pad(OnnxReader *reader, const Onnx__NodeProto *node, int in, Window *window) {
+bool onnx_pad_sides(OnnxReader *reader, const Onnx__NodeProto *node, Window *window, int d,
+                    int total, bool upper) {
+    if (total < 0 || total > 2 * ONNX_PADDING) {
+        onnx_fault(reader, node, "its padding is %d zeros", total);
+        return false;
+    }
+    window->padding[d] = upper ? total / 2 : total - total / 2;
+    window->uneven[d] = total - 2 * window->padding[d];
+    return true;
+}
+
+OnnxAutoPad onnx_auto_pad_of(const Onnx__NodeProto *node) {
     const Onnx__AttributeProto *a = onnx_attribute_find(node, "auto_pad");
-    if (!a || !a->has_s || onnx_says(a, "NOTSET")) return true;
+    static const char *const words[] = {"NOTSET", "VALID", "SAME_UPPER", "SAME_LOWER"};
+    for (int i = 0; a && a->has_s && i < AUTO_PAD_UNKNOWN; i++)
+        if (onnx_says(a, words[i])) return (OnnxAutoPad)i;
+    return a && a->has_s ? AUTO_PAD_UNKNOWN : AUTO_PAD_NOT;
+}
+
+/* SAME asks for ceil(in / stride) places. */
+bool onnx_auto_pad(OnnxReader *reader, const Onnx__NodeProto *node, int in, Window *window) {
+    OnnxAutoPad kind = onnx_auto_pad_of(node);
     int size[SPATIAL];
     Shape batched = shape_batched(&reader->net->node[in].shape, 1);
     window_sizes(&batched, size);
-    for (int d = 0; d < SPATIAL; d++) {
-        window->padding[d] = 0;
-        if (onnx_says(a, "VALID")) continue;
+    if (kind == AUTO_PAD_UNKNOWN) onnx_fault(reader, node, "its auto_pad is not known");
+    for (int d = 0; d < SPATIAL && kind != AUTO_PAD_NOT; d++) {
         int places = (size[d] + window->stride[d] - 1) / window->stride[d];
         int reach = window->dilation[d] * (window->kernel[d] - 1) + 1;
         int total = (places - 1) * window->stride[d] + reach - size[d];
-        if (total < 0) total = 0;
-        if (total % 2) {
-            onnx_fault(reader, node, "auto_pad: %d zeros, more on one side than on the other",
-                       total);
-            return false;
-        }
-        window->padding[d] = total / 2;
+        if (total < 0 || kind == AUTO_PAD_VALID) total = 0;
+        if (!onnx_pad_sides(reader, node, window, d, total, kind == AUTO_PAD_UPPER)) return false;
     }
-    return true;
+    return kind != AUTO_PAD_UNKNOWN;
 }
 
 /* The zeros of a Pad before it, where they count as they do in the layer's own padding. */
 void onnx_take_padding(const OnnxValue *value, Window *window) {
-    for (int d = 0; d < SPATIAL; d++) window->padding[d] += value->padding[d];
-}
-
-/* With ceil_mode a last window may hang over the end; where none does, it is the same pool. */
-static bool ends_fit(const Window *window, const int size[SPATIAL]) {
     for (int d = 0; d < SPATIAL; d++) {
-        int reach = window->dilation[d] * (window->kernel[d] - 1) + 1;
-        if ((size[d] + 2 * window->padding[d] - reach) % window->stride[d]) return false;
+        window->padding[d] += value->before[d];
+        window->uneven[d] += value->after[d] - value->before[d];
     }
-    return true;
 }
 
-static bool is_padded(const Window *window) {
-    return window->padding[0] || window->padding[1] || window->padding[2];
+/* With ceil_mode a last window may hang over the end: padding there, if it begins before. */
+static void round_up(Window *window, const int size[SPATIAL]) {
+    for (int d = 0; d < SPATIAL; d++) {
+        int stride = window->stride[d], before = window->padding[d] + size[d];
+        int reach = window->dilation[d] * (window->kernel[d] - 1) + 1;
+        int room = before + window_padding_end(window, d) - reach, rest = room % stride;
+        if (room >= 0 && rest && (room / stride + 1) * stride < before)
+            window->uneven[d] += stride - rest;
+    }
+}
+
+/* Padding of a mean: zeros of a Pad are values; the node's own count as it says; those that
+ * rounding up adds do not. All must count, or none. */
+static bool settle_count(OnnxReader *reader, const Onnx__NodeProto *node, const OnnxValue *x,
+                         PoolSpec *spec, bool padded, bool rounded) {
+    bool counted = onnx_is_padded(x) || (padded && spec->count_include_pad);
+    bool left_out = rounded || (padded && !spec->count_include_pad);
+    spec->count_include_pad = !left_out;
+    if (counted && left_out)
+        onnx_fault(reader, node, "some of its padding counts in the mean and some does not");
+    return !(counted && left_out);
 }
 
 void onnx_read_window(OnnxReader *reader, const Onnx__NodeProto *node) {
@@ -244,15 +268,17 @@ void onnx_read_window(OnnxReader *reader, const Onnx__NodeProto *node) {
     if (!onnx_auto_pad(reader, node, in, &spec->window)) return;
     Shape batched = shape_batched(&reader->net->node[in].shape, 1);
     window_sizes(&batched, size);
-    if (onnx_int_of(node, "ceil_mode", 0) && !ends_fit(&spec->window, size))
-        onnx_fault(reader, node, "ceil_mode: its last window hangs over the end");
-    else if (mean && is_padded(&spec->window) && !onnx_int_of(node, "count_include_pad", 0))
-        onnx_fault(reader, node,
-                   "its mean leaves padding out: only count_include_pad=1 can be had");
+    bool padded = window_padded(&spec->window);
+    onnx_take_padding(x, &spec->window);
+    Window rounded = spec->window;
+    if (onnx_int_of(node, "ceil_mode", 0)) round_up(&rounded, size);
+    bool rounds = memcmp(&rounded, &spec->window, sizeof rounded) != 0;
+    spec->window = rounded;
+    if (mean && !settle_count(reader, node, x, spec, padded, rounds)) return;
+    if (!in_range(field_find(layer->fields, "padding"), spatial, &spec->window))
+        onnx_fault(reader, node, "its padding is out of range");
     else if (node->n_output > 1 && *node->output[1])
         onnx_fault(reader, node, "its indices are asked for");
-    else {
-        onnx_take_padding(x, &spec->window);
+    else
         onnx_add(reader, node, layer, spec, 1, &in);
-    }
 }

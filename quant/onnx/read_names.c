@@ -7,7 +7,9 @@
 
 const char *onnx_label(const Onnx__NodeProto *node) {
     if (node->name && *node->name) return node->name;
-    return node->n_output ? node->output[0] : "(no name)";
+    for (size_t k = 0; k < node->n_output; k++)
+        if (*node->output[k]) return node->output[k];
+    return "(no name)";
 }
 
 /* Letters, digits, _ . -, the first no digit. */

@@ -20,7 +20,7 @@ static void read_constant(OnnxReader *reader, const Onnx__NodeProto *node) {
 enum { MANY = LAYER_MAX_INPUTS };
 
 static const OnnxReading readings[] = {
-    {"Add", 2, 2, onnx_read_layer},
+    {"Add", 2, 2, onnx_read_pair},
     {"AveragePool", 1, 1, onnx_read_window},
     {"BatchNormalization", 5, 5, onnx_read_batchnorm},
     {"Clip", 1, 3, onnx_read_clip},
@@ -30,7 +30,8 @@ static const OnnxReading readings[] = {
     {"Conv", 2, 3, onnx_read_weighted},
     {"ConvTranspose", 2, 3, onnx_read_weighted},
     {"DequantizeLinear", 2, 3, onnx_read_dequantize},
-    {"Dropout", 1, 3, read_same},
+    {"Div", 2, 2, onnx_read_pair},
+    {"Dropout", 1, 3, onnx_read_dropout},
     {"Elu", 1, 1, onnx_read_layer},
     {"Flatten", 1, 1, onnx_read_flatten},
     {"GRU", 3, 8, onnx_read_recurrent},
@@ -44,7 +45,7 @@ static const OnnxReading readings[] = {
     {"LeakyRelu", 1, 1, onnx_read_layer},
     {"MatMul", 2, 2, onnx_read_linear},
     {"MaxPool", 1, 1, onnx_read_window},
-    {"Mul", 2, 2, onnx_read_layer},
+    {"Mul", 2, 2, onnx_read_pair},
     {"Pad", 1, 3, onnx_read_pad},
     {"QuantizeLinear", 2, 3, onnx_read_quantize},
     {"ReduceMean", 1, 2, onnx_read_reducemean},
@@ -55,6 +56,7 @@ static const OnnxReading readings[] = {
     {"Slice", 1, 5, onnx_read_slice},
     {"Softmax", 1, 1, onnx_read_softmax},
     {"Squeeze", 1, 2, onnx_read_squeeze},
+    {"Sub", 2, 2, onnx_read_pair},
     {"Tanh", 1, 1, onnx_read_layer},
     {"Transpose", 1, 1, onnx_read_transpose},
     {"Unsqueeze", 1, 2, onnx_read_squeeze},

@@ -2,6 +2,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "nn/layers/pool.h"
 #include "quant/onnx/read.h"
 
 /* The number of input k or of an attribute, as one opset or the next has it. */
@@ -37,6 +38,23 @@ void onnx_read_clip(OnnxReader *reader, const Onnx__NodeProto *node) {
                    (double)most);
 }
 
+/* A dropout stays one: what is fine-tuned drops values again. A file says that it was training,
+ * where it computes something else. */
+void onnx_read_dropout(OnnxReader *reader, const Onnx__NodeProto *node) {
+    float p;
+    int in = onnx_real(reader, node, 0);
+    if (in < 0) return;
+    bool known = read_bound(reader, node, "ratio", 1, 0.5f, &p);
+    const OnnxConstant *training = onnx_known(reader, node, 2);
+    bool trains = (training && (!training->i || training->count != 1 || training->i[0])) ||
+                  (!training && node->n_input > 2 && *node->input[2]) ||
+                  (reader->opset < 7 && !onnx_int_of(node, "is_test", 0));
+    if (!known || !(p >= 0 && p <= 0.99f) || (trains && p > 0))
+        onnx_fault(reader, node, "its ratio is not known or above 0.99, or it is training");
+    else
+        onnx_add(reader, node, layer_find("dropout"), &p, 1, &in);
+}
+
 /* x HardSigmoid(x) with alpha 1/6 is hardswish. */
 void onnx_read_hardsigmoid(OnnxReader *reader, const Onnx__NodeProto *node) {
     int in = onnx_real(reader, node, 0);
@@ -59,7 +77,25 @@ void onnx_read_hardsigmoid(OnnxReader *reader, const Onnx__NodeProto *node) {
     onnx_add(reader, next, layer_find("hardswish"), NULL, 1, &in);
 }
 
-/* The mean over all spatial dimensions. */
+/* The mean over some spatial dimensions: one window in each, of the whole size. */
+static Node *add_mean(OnnxReader *reader, const Onnx__NodeProto *node, int in, unsigned axes) {
+    const Shape from = reader->net->node[in].shape;
+    int spatial = from.rank - 1;
+    const Layer *layer = layer_find("avgpool");
+    PoolSpec *spec = onnx_spec(reader, layer, spatial);
+    spec->window = window_identity();
+    for (int i = 0; i < spatial; i++)
+        if (axes >> (2 + i) & 1) spec->window.kernel[SPATIAL - spatial + i] = from.dim[1 + i];
+    for (int d = 0; d < SPATIAL; d++) {
+        spec->window.stride[d] = spec->window.kernel[d];
+        if (spec->window.kernel[d] <= 255) continue;
+        onnx_fault(reader, node, "the mean of more than 255 values");
+        return NULL;
+    }
+    return onnx_add(reader, node, layer, spec, 1, &in);
+}
+
+/* The mean over spatial dimensions. */
 void onnx_read_reducemean(OnnxReader *reader, const Onnx__NodeProto *node) {
     int in = onnx_real(reader, node, 0);
     if (in < 0) return;
@@ -70,14 +106,20 @@ void onnx_read_reducemean(OnnxReader *reader, const Onnx__NodeProto *node) {
         int64_t axis = axes->i[i] < 0 ? axes->i[i] + rank : axes->i[i];
         if (axis >= 0 && axis < MAX_RANK) seen |= 1u << axis;
     }
-    if (rank < 3 || seen != (1u << rank) - 4) { /* all but the batch and the channels */
-        onnx_fault(reader, node, "only the mean over all spatial dimensions can be had");
+    if (rank < 3 || rank > 2 + SPATIAL || !seen || seen & 3 || seen >= 1u << rank) {
+        onnx_fault(reader, node, "only the mean over spatial dimensions can be had");
         return;
     }
+    bool all = seen == (1u << rank) - 4; /* but the batch and the channels */
     const Layer *layer = layer_find("globalavgpool");
-    Node *mean = onnx_add(reader, node, layer, onnx_spec(reader, layer, rank - 2), 1, &in);
-    if (mean && !onnx_int_of(node, "keepdims", 1))
-        onnx_add(reader, node, layer_find("flatten"), NULL, 1, &mean->index);
+    Node *mean = all ? onnx_add(reader, node, layer, onnx_spec(reader, layer, rank - 2), 1, &in)
+                     : add_mean(reader, node, in, seen);
+    if (!mean || onnx_int_of(node, "keepdims", 1)) return;
+    Shape left = {0};
+    for (int d = 0; d < mean->shape.rank; d++)
+        if (!(seen >> (1 + d) & 1)) left.dim[left.rank++] = mean->shape.dim[d];
+    onnx_add(reader, node, layer_find(all ? "flatten" : "reshape"), all ? NULL : &left, 1,
+             &mean->index);
 }
 
 /* Zeros around a value, for the convolution or the mean behind it. */
@@ -98,13 +140,15 @@ void onnx_read_pad(OnnxReader *reader, const Onnx__NodeProto *node) {
     }
     OnnxValue *to = onnx_value_named(reader, node->output[0]);
     for (int d = 0; d < rank; d++) {
-        int64_t side = pads->i[d];
-        if (side != pads->i[d + rank] || side < 0 || side > 127 || (d < 2 && side)) {
-            onnx_fault(reader, node,
-                       "only the same number of zeros on both sides of a line can be had");
+        int64_t before = pads->i[d], after = pads->i[d + rank];
+        if (before < 0 || before > ONNX_PADDING || after < 0 || after > ONNX_PADDING ||
+            (d < 2 && (before || after))) {
+            onnx_fault(reader, node, "only zeros around the spatial dimensions can be had");
             return;
         }
-        if (d >= 2) to->padding[SPATIAL - spatial + d - 2] = (int)side;
+        if (d < 2) continue;
+        to->before[SPATIAL - spatial + d - 2] = (int)before;
+        to->after[SPATIAL - spatial + d - 2] = (int)after;
     }
     to->node = in;
 }

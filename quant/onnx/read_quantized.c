@@ -5,7 +5,6 @@
 #include <math.h>
 #include <string.h>
 
-#include "quant/given.h"
 #include "quant/onnx/read.h"
 
 #define TYPE(name) ONNX__TENSOR_PROTO__DATA_TYPE__##name
@@ -120,8 +119,8 @@ void onnx_read_quantize(OnnxReader *reader, const Onnx__NodeProto *node) {
         onnx_fault(reader, node, "a value has one scale, and codes of 8 bits");
         return;
     }
-    OnnxGrid *grid = arena_alloc(reader->arena, sizeof *grid);
-    *grid = (OnnxGrid){steps.scale[0], steps.zero[0], steps.least, steps.most};
+    GivenGrid *grid = arena_alloc(reader->arena, sizeof *grid);
+    *grid = (GivenGrid){steps.scale[0], steps.zero[0], steps.least, steps.most};
     OnnxValue *to = onnx_value_named(reader, node->output[0]);
     to->codes = grid;
     to->node = in;
@@ -138,8 +137,8 @@ void onnx_clip_codes(OnnxReader *reader, const Onnx__NodeProto *node) {
                    "of codes: its ends must be known codes, the zero point between them");
         return;
     }
-    OnnxGrid *grid = arena_alloc(reader->arena, sizeof *grid);
-    *grid = (OnnxGrid){from->codes->scale, from->codes->zero, least->i[0], most->i[0]};
+    GivenGrid *grid = arena_alloc(reader->arena, sizeof *grid);
+    *grid = (GivenGrid){from->codes->scale, from->codes->zero, least->i[0], most->i[0]};
     OnnxValue *to = onnx_value_named(reader, node->output[0]);
     to->codes = grid;
     to->node = from->node;
@@ -183,7 +182,7 @@ static void dequantize_known(OnnxReader *reader, const Onnx__NodeProto *node,
     onnx_makes_known(reader, node, x);
 }
 
-static bool same_grid(const OnnxGrid *a, const OnnxGrid *b) {
+static bool same_grid(const GivenGrid *a, const GivenGrid *b) {
     return a->scale == b->scale && a->zero == b->zero && a->least == b->least && a->most == b->most;
 }
 
@@ -206,7 +205,7 @@ void onnx_read_dequantize(OnnxReader *reader, const Onnx__NodeProto *node) {
         onnx_fault(reader, node, "its scale or zero point is not that of the QuantizeLinear");
         return;
     }
-    OnnxGrid **grid = &reader->grid[from->node];
+    const GivenGrid **grid = &reader->given.grid[from->node];
     if (*grid && !same_grid(*grid, from->codes))
         onnx_fault(reader, node, "%s is rounded to two grids", reader->net->node[from->node].name);
     *grid = from->codes;
@@ -215,120 +214,7 @@ void onnx_read_dequantize(OnnxReader *reader, const Onnx__NodeProto *node) {
 
 bool onnx_quantized(const OnnxReader *reader) {
     bool any = false;
-    for (int i = 0; i < reader->net->nodes; i++) any |= reader->grid[i] || reader->weight[i];
+    for (int i = 0; i < reader->net->nodes; i++)
+        any |= reader->given.grid[i] || reader->given.weight[i];
     return any;
-}
-
-/* --- the model --- */
-
-/* 2^bits codes, or one less around zero. */
-static json_t *grid_spec(const OnnxGrid *grid, Error *error, const char *name) {
-    int64_t codes = grid->most - grid->least + 1;
-    bool narrow = grid->least < 0 && grid->least == -grid->most;
-    for (int bits = BITS_LEAST; bits <= BITS_MOST; bits++)
-        if (codes + narrow == 1 << bits &&
-            (grid->least == 0 || narrow || grid->least == -(1 << (bits - 1))) &&
-            (!narrow || !grid->zero))
-            return json_pack("{s:i, s:b, s:b}", "bits", bits, "signed", grid->least < 0,
-                             "symmetric", narrow);
-    error_set(error, ERROR_INPUT, "%s: codes from %lld to %lld with zero point %lld can not be had",
-              name, (long long)grid->least, (long long)grid->most, (long long)grid->zero);
-    return NULL;
-}
-
-/* For each quantizer's node the grid that the file gives its value: said of that node, of one that
- * it absorbed, or of one that passes its codes on. All say the same steps, and the narrowest range
- * holds: the codes that are passed on are within it. */
-static bool collect(const OnnxReader *reader, const QuantNet *net, OnnxGrid of[], Error *error) {
-    for (int i = 0; i < net->graph->nodes; i++) {
-        const OnnxGrid *grid = reader->grid[i];
-        if (!grid) continue;
-        const char *name = net->node[i].out->name;
-        OnnxGrid *owner = &of[graph_find(net->graph, name)->index];
-        if (owner->scale == 0) *owner = *grid;
-        if (owner->scale != grid->scale || owner->zero != grid->zero)
-            return error_set(error, ERROR_INPUT,
-                             "%s: its value is rounded to two grids, there and at %s", name,
-                             net->graph->node[i].name);
-        if (owner->least < grid->least) owner->least = grid->least;
-        if (owner->most > grid->most) owner->most = grid->most;
-    }
-    return true;
-}
-
-/* What the file says, in the words of a configuration. Layers without rounded weights, and values
- * without a grid, stay float. */
-static json_t *config_json(const OnnxReader *reader, const QuantNet *net, const OnnxGrid of[],
-                           Error *error) {
-    json_t *nodes = json_object();
-    for (int i = 0; nodes && i < net->graph->nodes; i++) {
-        const QNode *q = &net->node[i];
-        if (q->into || !q->rule->owns_range) continue;
-        const OnnxConstant *weight = reader->weight[i];
-        bool weighted = q->rule->arrays != NULL;
-        json_t *word = json_null();
-        if (of[i].scale > 0 && (!weighted || weight)) {
-            json_t *activation = grid_spec(&of[i], error, q->node->name);
-            word = json_pack("{s:o*}", "activation", activation);
-            if (node_has_rule(q->node, "weighted")) /* a lone batchnorm has its kind's grid */
-                json_object_set_new(word, "weight",
-                                    json_pack("{s:b, s:b}", "per_channel", weight->scales > 1,
-                                              "full_range", weight->least < -INT8_MAX));
-            if (!activation) {
-                json_decref(word);
-                json_decref(nodes);
-                return NULL;
-            }
-        }
-        json_object_set_new(nodes, q->node->name, word);
-    }
-    return json_pack("{s:o}", "overrides", nodes);
-}
-
-/* A net with these words leaves kinds that cannot be quantized float. */
-static QuantNet *try_prepare(Graph *graph, Error *error) {
-    QuantConfig config = quant_config_default();
-    for (int i = 0; i < graph->nodes; i++)
-        if (!rule_find(graph->node[i].layer->rule))
-            quant_config_node(&config, graph->node[i].name)->is_float = true;
-    return quant_prepare(graph, &config, error);
-}
-
-static bool set_grids(const OnnxReader *reader, QuantNet *net, const OnnxGrid of[], Error *error) {
-    for (int i = 0; i < net->quantizers; i++) {
-        Quantizer *quantizer = net->quantizer[i];
-        const OnnxGrid *grid = &of[graph_find(net->graph, quantizer->name)->index];
-        bool given = grid->scale > 0;
-        if (!given && !quantizer->bypassed)
-            return error_set(error, ERROR_INPUT,
-                             "%s: a quantized layer reads its value, which no QuantizeLinear "
-                             "rounds",
-                             quantizer->name);
-        if (quantizer->fixed &&
-            (grid->scale != quantizer->q.scale[0] || grid->zero != quantizer->q.zero_point[0]))
-            return error_set(error, ERROR_INPUT, "%s: the grid of its kind of layer has scale %g",
-                             quantizer->name, (double)quantizer->q.scale[0]);
-        if (given) /* a value that is never rounded needs some range, too, to be complete */
-            quantizer_give(quantizer, grid->scale, (int32_t)grid->zero);
-        else
-            quantizer_give(quantizer, quantizer->q.scale[0], quantizer->q.zero_point[0]);
-    }
-    for (int i = 0; i < net->graph->nodes; i++)
-        if (reader->weight[i] && !net->node[i].into && !net->node[i].is_float)
-            quant_give_weights(net, &net->node[i], reader->weight[i]->scale);
-    return true;
-}
-
-bool onnx_calibrate(const OnnxReader *reader, Model *model, Error *error) {
-    OnnxGrid of[GRAPH_MAX_NODES] = {{0}}; /* scale 0: none */
-    QuantNet *net = try_prepare(model->graph, error);
-    if (!net || !collect(reader, net, of, error)) return false;
-    json_t *json = config_json(reader, net, of, error);
-    QuantConfig config;
-    bool ok = json && quant_config_from_json(json, &config, error);
-    json_decref(json);
-    if (!ok || !model_quantize(model, &config, error)) return false;
-    if (!set_grids(reader, model->quant, of, error)) return false;
-    quant_fake(model->quant, true);
-    return true;
 }

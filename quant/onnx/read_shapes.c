@@ -40,8 +40,7 @@ void onnx_read_shape(OnnxReader *reader, const Onnx__NodeProto *node) {
 static bool take_only(OnnxReader *reader, const Onnx__NodeProto *node) {
     const OnnxValue *x = onnx_value(reader, node, 0);
     const OnnxConstant *at = onnx_known(reader, node, 1);
-    bool plain = x && x->node >= 0 && !x->codes && !x->axes &&
-                 !(x->padding[0] + x->padding[1] + x->padding[2]);
+    bool plain = x && x->node >= 0 && !x->codes && !x->axes && !onnx_is_padded(x);
     if (!plain || !at || !at->i || at->shape.rank != 0) return false;
     Shape from = reader->net->node[x->node].shape, shape = {0};
     int64_t axis = onnx_int_of(node, "axis", 0);

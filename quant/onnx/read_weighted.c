@@ -1,8 +1,6 @@
 /* Layers with weights: convolutions, Gemm, MatMul, BatchNormalization. Numbers that follow such a
- * layer for each of its outputs (the Add behind a MatMul; the Div, Add and BatchNormalization that
- * PyTorch writes behind a convolution with rounded weights) are folded into it: with y = g x + s
- * the weights become g w, the bias g b + s, and rounded weights keep their codes on a grid of scale
- * |g| S. */
+ * layer for each of its outputs (read_affine.c) are folded into it: with y = g x + s the weights
+ * become g w, the bias g b + s, and rounded weights keep their codes on a grid of scale |g| S. */
 #include <float.h>
 #include <math.h>
 #include <string.h>
@@ -11,99 +9,14 @@
 #include "nn/layers/conv.h"
 #include "nn/layers/conv_transpose.h"
 #include "quant/onnx/read.h"
-
-/* y = gain x + shift for each output. */
-typedef struct Affine {
-    int outputs;
-    double *gain, *shift;
-} Affine;
-
-/* --- what follows --- */
-
-/* Is constant c one number for each output, or one for all, behind a value of `spatial` dimensions?
- */
-static bool per_output(const OnnxConstant *c, int outputs, int spatial) {
-    if (!c || !c->f) return false;
-    if (c->count == 1) return c->shape.rank <= spatial + 2;
-    int at = c->shape.rank - 1 - spatial; /* where the channels are, counted from the end */
-    return at >= 0 && at <= 1 && c->shape.dim[at] == outputs && c->count == (size_t)outputs;
-}
-
-static double of_output(const OnnxConstant *c, int o) {
-    return (double)c->f[c->count == 1 ? 0 : o];
-}
-
-/* Adds a BatchNormalization of known statistics to the map. */
-static bool follow_batchnorm(OnnxReader *reader, const Onnx__NodeProto *node, Affine *map) {
-    const OnnxConstant *part[4];
-    for (size_t k = 0; k < 4; k++) {
-        part[k] = onnx_known(reader, node, k + 1);
-        if (!part[k] || !part[k]->f || part[k]->count != (size_t)map->outputs) return false;
-    }
-    if (onnx_int_of(node, "training_mode", 0)) return false;
-    double eps = (double)onnx_float_of(node, "epsilon", 1e-5f);
-    for (int o = 0; o < map->outputs; o++) {
-        double gain = (double)part[0]->f[o] / sqrt((double)part[3]->f[o] + eps);
-        map->gain[o] *= gain;
-        map->shift[o] = (map->shift[o] - (double)part[2]->f[o]) * gain + (double)part[1]->f[o];
-    }
-    return true;
-}
-
-/* Adds the node, which reads the value called `name`, to the map, if it is such a one. */
-static bool follow(OnnxReader *reader, const Onnx__NodeProto *node, const char *name, bool rounded,
-                   int spatial, Affine *map) {
-    if (rounded && strcmp(node->op_type, "BatchNormalization") == 0 && node->n_input == 5)
-        return strcmp(node->input[0], name) == 0 && follow_batchnorm(reader, node, map);
-    static const struct {
-        const char *op_type;
-        bool either; /* order of operands */
-        double times, plus, over;
-    } kinds[] = {{"Add", true, 0, 1, 0},
-                 {"Sub", false, 0, -1, 0},
-                 {"Mul", true, 1, 0, 0},
-                 {"Div", false, 0, 0, 1}};
-    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
-        if (strcmp(node->op_type, kinds[i].op_type) != 0 || node->n_input != 2) continue;
-        bool second = strcmp(node->input[0], name) == 0;
-        if (!second && !kinds[i].either) return false;
-        const OnnxConstant *c = onnx_known(reader, node, second);
-        if (!per_output(c, map->outputs, spatial)) return false;
-        for (int o = 0; o < map->outputs; o++) {
-            double value = of_output(c, o);
-            double gain = kinds[i].times ? value : kinds[i].over ? 1 / value : 1;
-            map->gain[o] *= gain;
-            map->shift[o] = map->shift[o] * gain + kinds[i].plus * value;
-        }
-        return true;
-    }
-    return false;
-}
-
-/* Composes all that follows `node` into the map; gives the last of them, or `node`. */
-static const Onnx__NodeProto *follow_all(OnnxReader *reader, const Onnx__NodeProto *node,
-                                         bool rounded, int spatial, Affine *map, bool *shifts) {
-    map->gain = arena_alloc(reader->arena, sizeof(double) * (size_t)map->outputs);
-    map->shift = arena_zeros(reader->arena, sizeof(double) * (size_t)map->outputs);
-    for (int o = 0; o < map->outputs; o++) map->gain[o] = 1;
-    for (*shifts = false;; *shifts = true) {
-        const OnnxValue *value = onnx_value_named(reader, node->output[0]);
-        if (value->readers != 1 || value->reader < 0) return node;
-        const Onnx__NodeProto *next = reader->proto->node[value->reader];
-        if (!next->n_output || !*next->output[0] ||
-            !follow(reader, next, value->name, rounded, spatial, map))
-            return node;
-        reader->done[value->reader] = true;
-        node = next;
-    }
-}
+#include "quant/onnx/read_affine.h"
 
 /* --- rounded weights --- */
 
-/* The scale of each output, from scales along one axis of the weight's shape (`stored`, which the
- * codes have in the file; `outputs` are found through the layer's layout). */
-static bool output_scales(OnnxReader *reader, const Onnx__NodeProto *node, const OnnxConstant *w,
-                          const Node *layer, bool transposed, float scale[]) {
+/* The scale and zero point of each output, from those along one axis of the weight's shape
+ * (`stored`, which the codes have in the file; `outputs` are found through the layer's layout). */
+static bool output_steps(OnnxReader *reader, const Onnx__NodeProto *node, const OnnxConstant *w,
+                         const Node *layer, bool transposed, float scale[], int64_t zero[]) {
     WeightLayout layout = node_layout(layer);
     const Shape *shape = &w->shape;
     if (w->scales > 1 && (w->axis >= shape->rank || shape->dim[w->axis] != w->scales)) {
@@ -118,42 +31,44 @@ static bool output_scales(OnnxReader *reader, const Onnx__NodeProto *node, const
             size_t at = transposed ? (size_t)k * (size_t)layout.outputs + (size_t)o
                                    : weight_index(&layout, o, k);
             size_t c = w->scales == 1 ? 0 : at / inner % (size_t)w->scales;
-            if (k && w->scale[c] != scale[o]) {
+            if (k && (w->scale[c] != scale[o] || w->zero[c] != zero[o])) {
                 onnx_fault(reader, node, "its weights have several scales for one output");
                 return false;
             }
-            if (w->zero[c]) {
-                onnx_fault(reader, node, "its weights have a zero point of %lld: only 0 can be had",
-                           (long long)w->zero[c]);
-                return false;
-            }
             scale[o] = w->scale[c];
+            zero[o] = w->zero[c];
         }
     return true;
 }
 
 /* Notes the grid of the layer's weights: one scale, or one for each output, times the map's gains.
- */
+ * A gain below 0 turns codes round: around 0 by their signs, else, so that each stays one of 8
+ * bits, q becomes -1 - q, and Z alike. */
 static bool keep_grid(OnnxReader *reader, const Onnx__NodeProto *node, const OnnxConstant *w,
-                      const Node *layer, bool transposed, const Affine *map) {
-    OnnxConstant *grid = arena_alloc(reader->arena, sizeof *grid);
+                      const Node *layer, bool transposed, const OnnxAffine *map) {
+    GivenWeights *grid = arena_alloc(reader->arena, sizeof *grid);
     float *scale = arena_alloc(reader->arena, sizeof *scale * (size_t)map->outputs);
-    *grid = (OnnxConstant){.scales = w->scales == 1 ? 1 : map->outputs,
+    int64_t *zero = arena_alloc(reader->arena, sizeof *zero * (size_t)map->outputs);
+    *grid = (GivenWeights){.scales = w->scales == 1 ? 1 : map->outputs,
                            .scale = scale,
-                           .least = w->least,
-                           .most = w->most};
-    if (!output_scales(reader, node, w, layer, transposed, scale)) return false;
+                           .full_range = w->least < -INT8_MAX};
+    int64_t most = w->most;
+    if (!output_steps(reader, node, w, layer, transposed, scale, zero)) return false;
+    for (int o = 0; o < map->outputs; o++)
+        if (zero[o]) grid->zero = zero;
     for (int o = 0; o < map->outputs; o++) {
+        bool turned = map->gain[o] < 0;
         if (map->gain[o] != map->gain[0]) grid->scales = map->outputs;
-        if (map->gain[o] < 0 && w->least < -w->most) grid->most = -w->least; /* -128 becomes 128 */
+        if (turned && grid->zero) zero[o] = -1 - zero[o];
+        if (turned && !grid->zero && w->least < -w->most) most = -w->least; /* of -128: 128 */
         scale[o] = (float)(fabs(map->gain[o]) * (double)scale[o]);
         if (!(scale[o] >= FLT_MIN)) scale[o] = 1; /* no weight is left */
     }
-    if (grid->most > INT8_MAX) {
+    if (most > INT8_MAX) {
         onnx_fault(reader, node, "its weights have codes of more than 8 bits");
         return false;
     }
-    reader->weight[layer->index] = grid;
+    reader->given.weight[layer->index] = grid;
     return true;
 }
 
@@ -162,7 +77,8 @@ static bool keep_grid(OnnxReader *reader, const Onnx__NodeProto *node, const Onn
 /* Fills the weights and the bias (NULL: 0) of a layer that was added. `transposed`: the file has
  * [in, out]. */
 static bool fill(OnnxReader *reader, const Onnx__NodeProto *node, const Node *layer,
-                 const OnnxConstant *w, const OnnxConstant *b, bool transposed, const Affine *map) {
+                 const OnnxConstant *w, const OnnxConstant *b, bool transposed,
+                 const OnnxAffine *map) {
     Tensor *weight = node_tensor(layer, "weight"), *bias = node_tensor(layer, "bias");
     WeightLayout layout = node_layout(layer);
     int depth = layout.runs * layout.run;
@@ -182,7 +98,7 @@ static bool fill(OnnxReader *reader, const Onnx__NodeProto *node, const Node *la
             size_t from = transposed ? (size_t)k * (size_t)layout.outputs + (size_t)o : to;
             weight->data[to] = (float)(map->gain[o] * (double)w->f[from]);
         }
-        double value = b ? of_output(b, o) : 0;
+        double value = b ? onnx_of_output(b, o) : 0;
         if (bias) bias->data[o] = (float)(map->gain[o] * value + map->shift[o]);
     }
     if (!floats_finite(weight->data, weight->count) ||
@@ -210,10 +126,11 @@ static bool is_given(const Onnx__NodeProto *node, size_t k) {
 static void add_weighted(OnnxReader *reader, const Onnx__NodeProto *node, const Layer *layer,
                          void *spec, int in, const OnnxConstant *w, const OnnxConstant *b,
                          int outputs, bool transposed) {
-    Affine map = {.outputs = outputs};
+    OnnxAffine map = onnx_identity_map(reader, outputs);
     bool shifts;
     int spatial = reader->net->node[in].shape.rank - 1;
-    const Onnx__NodeProto *last = follow_all(reader, node, w->scales > 0, spatial, &map, &shifts);
+    const Onnx__NodeProto *last =
+        onnx_follow_all(reader, node, w->scales > 0, spatial, &map, &shifts);
     *(int *)((char *)spec + field_find(layer->fields, "out")->offset) = outputs;
     *(bool *)((char *)spec + field_find(layer->fields, "bias")->offset) = b || shifts;
     Node *added = onnx_add(reader, node, layer, spec, 1, &in);
@@ -221,12 +138,48 @@ static void add_weighted(OnnxReader *reader, const Onnx__NodeProto *node, const 
         onnx_makes(reader, last, added->index);
 }
 
+/* Sizes that a .net text may have; before anything is computed with them. */
 static bool fits_text(OnnxReader *reader, const Onnx__NodeProto *node, const Window *window,
                       int64_t outputs) {
     bool ok = outputs >= 1 && outputs <= 1 << 16;
-    for (int d = 0; d < SPATIAL; d++) ok &= window->padding[d] <= 127 && window->kernel[d] <= 255;
+    for (int d = 0; d < SPATIAL; d++)
+        ok &= window->padding[d] <= ONNX_PADDING && window_padding_end(window, d) <= ONNX_PADDING &&
+              window->kernel[d] >= 1 && window->kernel[d] <= 255;
     if (!ok) onnx_fault(reader, node, "its sizes are larger than a convolution's may be");
     return ok;
+}
+
+/* The size of a transposed convolution's result may be said, by output_shape or as SAME (input
+ * times stride), instead of its padding: what is too much is cut off both sides, what is missing is
+ * added at the end. */
+static bool read_result_size(OnnxReader *reader, const Onnx__NodeProto *node, int in, int spatial,
+                             ConvTransposeSpec *map) {
+    const OnnxConstant *said = onnx_ints(reader, node, "output_shape", node->n_input);
+    OnnxAutoPad kind = onnx_auto_pad_of(node);
+    Shape batched = shape_batched(&reader->net->node[in].shape, 1);
+    int size[SPATIAL];
+    window_sizes(&batched, size);
+    if (kind == AUTO_PAD_UNKNOWN || (said && said->count != (size_t)spatial)) {
+        onnx_fault(reader, node, "its auto_pad or output_shape is none");
+        return false;
+    }
+    if (!said && kind == AUTO_PAD_NOT) return true;
+    for (int i = 0; i < spatial; i++) {
+        int d = SPATIAL - spatial + i;
+        map->window.padding[d] = map->window.uneven[d] = 0;
+        int64_t whole = conv_transpose_out(map, d, size[d]);
+        int64_t wanted = said ? said->i[i] : (int64_t)size[d] * map->window.stride[d];
+        if (!said && kind == AUTO_PAD_VALID) wanted = whole;
+        if (wanted < 1 || wanted > whole + ONNX_PADDING) whole = INT32_MAX, wanted = 0;
+        if (wanted > whole) {
+            map->output_padding[d] += (int)(wanted - whole);
+            whole = wanted;
+        }
+        int total = whole - wanted > INT16_MAX ? INT16_MAX : (int)(whole - wanted);
+        if (!onnx_pad_sides(reader, node, &map->window, d, total, kind == AUTO_PAD_UPPER))
+            return false;
+    }
+    return true;
 }
 
 /* Conv and ConvTranspose: weight [out, in/groups, kernel] or [in, out/groups, kernel]. */
@@ -245,11 +198,6 @@ void onnx_read_weighted(OnnxReader *reader, const Onnx__NodeProto *node) {
                    spatial);
         return;
     }
-    if (onnx_attribute_find(node, "output_shape") ||
-        (back && onnx_attribute_find(node, "auto_pad"))) {
-        onnx_fault(reader, node, "only pads and output_padding can say its sizes");
-        return;
-    }
     const Layer *layer = layer_find(op->layer);
     void *spec = onnx_spec(reader, layer, spatial);
     Window *window =
@@ -257,10 +205,13 @@ void onnx_read_weighted(OnnxReader *reader, const Onnx__NodeProto *node) {
     *window = window_identity();
     for (int d = 0; d < spatial; d++) window->kernel[SPATIAL - spatial + d] = w->shape.dim[2 + d];
     if (!onnx_read_attributes(reader, node, op, spatial, spec)) return;
-    if (!back && !onnx_auto_pad(reader, node, in, window)) return;
-    if (!back) onnx_take_padding(x, window);
     int64_t outputs = back ? (int64_t)w->shape.dim[1] * ((ConvTransposeLayerSpec *)spec)->map.groups
                            : w->shape.dim[0];
+    if (!fits_text(reader, node, window, outputs)) return;
+    if (back ? !read_result_size(reader, node, in, spatial, &((ConvTransposeLayerSpec *)spec)->map)
+             : !onnx_auto_pad(reader, node, in, window))
+        return;
+    if (!back) onnx_take_padding(x, window);
     if (fits_text(reader, node, window, outputs))
         add_weighted(reader, node, layer, spec, in, w, b, (int)outputs, false);
 }
@@ -329,9 +280,7 @@ void onnx_read_batchnorm(OnnxReader *reader, const Onnx__NodeProto *node) {
             return;
         }
         memcpy(tensor->data, known->f, sizeof(float) * tensor->count);
-        Affine none = {.outputs = (int)tensor->count};
-        none.gain = arena_alloc(reader->arena, sizeof(double) * tensor->count);
-        for (size_t c = 0; c < tensor->count; c++) none.gain[c] = 1;
+        OnnxAffine none = onnx_identity_map(reader, (int)tensor->count);
         if (k == 0 && known->scales && !keep_grid(reader, node, known, added, false, &none)) return;
         for (size_t c = 0; k == 3 && c < tensor->count; c++)
             if (tensor->data[c] < 0) {

@@ -43,7 +43,10 @@ static inline int64_t softmax_share(int32_t part, int64_t sum, int bits) {
     return (((int64_t)part << (bits + 1)) + sum) / (2 * sum);
 }
 
-/* "mean": q_y = Z_y + round(m * sum over the window of (q - Z)), m = S_x / (divisor S_y). */
+/* "mean": q_y = Z_y + round(m[divisor] * sum over the window of (q - Z)), m[n] = S_x / (n S_y). At
+ * all positions the divisor is the window's size, unless padding is left out of the means. */
 typedef struct MeanIntegers {
-    Multiplier multiplier;
+    int positions, most;    /* the largest divisor */
+    int *divisor;           /* [positions] */
+    Multiplier *multiplier; /* [most + 1]; of those that are no position's 0 */
 } MeanIntegers;

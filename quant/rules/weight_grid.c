@@ -75,8 +75,8 @@ static double grid_error(const QParams *grid, int c, const float *w, size_t coun
     return sum;
 }
 
-/* The zero points with which a grid of channel c's scale, no wider than the affine channel [lo, hi],
- * lies within it: from the one that keeps the upper end to the one that keeps the lower. */
+/* The zero points with which a grid of channel c's scale, no wider than the affine channel [lo,
+ * hi], lies within it: from the one that keeps the upper end to the one that keeps the lower. */
 static void zero_range(const QParams *grid, int c, float lo, float hi, int32_t *first,
                        int32_t *last) {
     float s = grid->scale[c], qmin = (float)grid->qmin, qmax = (float)grid->qmax;

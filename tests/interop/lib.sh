@@ -4,11 +4,23 @@
 # the helpers that make built) and NETS (a folder that all share). A script says in a line
 # `# packages: ...` what Debian packages it needs, and prints a line for each check.
 
-# check NAME COMMAND...: the command must succeed.
+# check NAME COMMAND...: the command must succeed. VERBOSE=1 shows what it says then, too.
 check() {
     name=$1 log=$(mktemp); shift
-    if "$@" > "$log" 2>&1; then echo "ok $name"; else echo "failed $name: $*"; cat "$log"; fi
+    if "$@" > "$log" 2>&1; then
+        echo "ok $name"
+        [ -z "${VERBOSE:-}" ] || sed "s/^/$name: /" "$log"
+    else
+        echo "failed $name: $*"; cat "$log"
+    fi
     rm -f "$log"
+}
+
+# ONNX Runtime, of the version that bench/'s lock file says.
+install_onnxruntime() {
+    bench=$here/../../bench
+    command -v npm > /dev/null || "$here/../deps.sh" nodejs npm
+    [ -d "$bench/node_modules/onnxruntime-node" ] || npm ci --silent --ignore-scripts --prefix "$bench"
 }
 
 # frozen NAME BITS: the path of a net of the zoo, trained for a moment (its arithmetic matters, not

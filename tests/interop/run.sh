@@ -1,13 +1,17 @@
 #!/bin/sh
 # Tests that need other tools, compilers and emulators: installs them, runs every test_*.sh of this
 # folder and ends with one line that sums them up. run.sh PROGRAM TOOLS, see lib.sh.
+#
+# By hand: STAIR_NETS=FOLDER takes the nets that are there (mlp.st, mlp.8.st, ...; others are made
+# there), STAIR_ONNX_CODES=10000 compares codes of all test images, VERBOSE=1 shows every figure.
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 STAIR=$(realpath "$1"); TOOLS=$(realpath "$2")
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-NETS=$work/nets
-mkdir "$NETS"
+NETS=${STAIR_NETS:-$work/nets}
+mkdir -p "$NETS"
+NETS=$(realpath "$NETS")
 export STAIR TOOLS NETS
 
 # shellcheck disable=SC2046  # one word a package

@@ -6,9 +6,7 @@ set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 . "$here/lib.sh"
 python=/usr/bin/python3 # Debian's: it has the package
-bench=$here/../../bench
-command -v npm > /dev/null || "$here/../deps.sh" nodejs npm
-[ -d "$bench/node_modules/onnxruntime-node" ] || npm ci --silent --ignore-scripts --prefix "$bench"
+install_onnxruntime
 
 # compare NAME FILE.onnx FOLDER LIMITS...
 compare() {
@@ -25,30 +23,39 @@ float() {
     compare "$2 float" "$2/float.onnx" "$2/float" --logits 1e-4 --predictions 0
 }
 
-# integers FILE NAME IMAGES PREDICTIONS: of all codes of 500 images, each layer's made of the
-# program's, at most 1 in 10,000 differs, by 1; of the results of all images so many predictions.
+# integers FILE NAME IMAGES PREDICTIONS LIMITS...: of all codes of $codes images, each layer's made of
+# the program's, at most 1 in 10,000 differs, by 1; of the net as it runs the limits say how many; of
+# the results of all images so many predictions.
+codes=${STAIR_ONNX_CODES:-500}
 integers() {
-    mkdir -p "$2/codes" "$2/output"
-    "$STAIR" export onnx -q "$1" -o "$2/int.onnx"
-    "$TOOLS/onnx_values" "$1" 500 "$2/codes"
-    "$TOOLS/onnx_values" "$1" "$3" "$2/output" output
-    check "$2 checker" $python "$here/onnx_check.py" "$2/int.onnx" "$2/codes"
+    file=$1 net=$2 images=$3 predictions=$4
+    shift 4
+    mkdir -p "$net/codes" "$net/output"
+    "$STAIR" export onnx -q "$file" -o "$net/int.onnx"
+    "$TOOLS/onnx_values" "$file" "$codes" "$net/codes"
+    "$TOOLS/onnx_values" "$file" "$images" "$net/output" output
+    check "$net checker" $python "$here/onnx_check.py" "$net/int.onnx" "$net/codes"
     for mode in plain exact; do
-        compare "$2 $mode codes" "$2/codes/cut.onnx" "$2/codes" --mode $mode --share 1
-        compare "$2 $mode predictions" "$2/int.onnx" "$2/output" --mode $mode --predictions "$4"
+        compare "$net $mode codes" "$net/codes/cut.onnx" "$net/codes" --mode $mode --share 1
+        compare "$net $mode whole net" "$net/codes/whole.onnx" "$net/codes" --mode $mode "$@"
+        compare "$net $mode predictions" "$net/int.onnx" "$net/output" --mode $mode --predictions "$predictions"
     done
-    rm -r "$2/codes" "$2/output"
+    rm -r "$net/codes" "$net/output"
 }
 
 # resnet8 learns little from so few images: its logits lie a step or two apart, and in nine layers a
-# code that differs becomes several.
+# code that differs becomes several hundred (docs/onnx.md).
 for net in mlp lenet5 netbn resnet8; do
-    case $net in resnet8) predictions=20 ;; *) predictions=3 ;; esac
+    case $net in
+    resnet8) predictions=20 limits='--share 10' ;;
+    *) predictions=3 limits='--share 1 --by 1' ;;
+    esac
     file=$(frozen $net 8)
     float "$NETS/$net.st" $net 10000
-    integers "$file" $net 10000 $predictions
+    # shellcheck disable=SC2086  # one word an option
+    integers "$file" $net 10000 $predictions $limits
 done
-integers "$(frozen lenet5 4)" lenet5.4bit 10000 3
+integers "$(frozen lenet5 4)" lenet5.4bit 10000 3 --share 1 --by 1
 
 # Every layer. The runtime's tanh is an approximation, whose error decides how a table's entry near
 # a tie is rounded: no codes are compared.
@@ -58,7 +65,7 @@ sed 's/tanh/sigmoid/' "$here/kinds.net" > kinds_int.net
 "$STAIR" calibrate -q kinds_int.st --images 256 -o calibrated.st
 "$STAIR" freeze -q calibrated.st -o frozen.st
 float kinds.st kinds 1000
-integers frozen.st kinds 1000 3
+integers frozen.st kinds 1000 3 --share 1 --by 1
 
 # Recurrent layers: float, with two layers and two directions, and where each ends.
 cat > recurrent.net << 'NET'

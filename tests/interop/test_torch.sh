@@ -6,9 +6,7 @@ set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 . "$here/lib.sh"
 python=/usr/bin/python3 # Debian's: it has the package
-bench=$here/../../bench
-command -v npm > /dev/null || "$here/../deps.sh" nodejs npm
-[ -d "$bench/node_modules/onnxruntime-node" ] || npm ci --silent --ignore-scripts --prefix "$bench"
+install_onnxruntime
 
 check weights $python "$here/torch_weights.py"
 check "ONNX files" $python "$here/torch_onnx.py" .

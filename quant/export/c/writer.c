@@ -46,8 +46,7 @@ bool emitter_always(const QNode *q) {
 
 bool emitter_unpadded(const QNode *q) {
     PoolArgs pool = pool_args(q);
-    const int *padding = pool.window.padding;
-    return padding[0] == 0 && padding[1] == 0 && padding[2] == 0;
+    return !window_padded(&pool.window);
 }
 
 void c_call(CWriter *c, const char *format, ...) {
