@@ -161,32 +161,38 @@ enum { TILE_ROWS = 21, TILE_STEPS = 13, TILE_INPUTS = 100 };
 /* Each kernel against the formula, on whole numbers, whose sums are exact. */
 static void test_tile_products(void **state) {
     (void)state;
-    static _Alignas(64) float b[TILE_STEPS * PANEL_MOST], out[(TILE_ROWS + 1) * PANEL_MOST];
-    float in[TILE_INPUTS], start[PANEL_MOST], wanted[(TILE_ROWS + 1) * PANEL_MOST];
+    enum { PITCH_MOST = PANEL_MOST + 2 * LANE };
+    static _Alignas(64) float b[TILE_STEPS * PITCH_MOST], out[(TILE_ROWS + 1) * PITCH_MOST];
+    float in[TILE_INPUTS], start[PANEL_MOST], wanted[(TILE_ROWS + 1) * PITCH_MOST];
     int32_t row[TILE_ROWS], step[TILE_STEPS];
     Rng rng = rng_stream(2, RNG_TEST, 0);
     for (int trial = 0; trial < 3 * 2 * (TILE_ROWS + 1); trial++) {
         int width = (1 + trial % 3) * LANE, rows = trial / 6;
-        Tile tile = {rows, random_between(&rng, 0, TILE_STEPS), width, in, row, step, b, NULL, out};
+        int pitch = width + random_between(&rng, 0, 2) * LANE;
+        Tile tile = {.rows = rows, .width = width, .pitch = pitch, .in = in, .row = row};
+        tile.steps = random_between(&rng, 0, TILE_STEPS);
+        tile.step = step;
+        tile.b = b;
+        tile.out = out;
         if (trial % 2) tile.start = start;
         for (int r = 0; r < rows; r++) row[r] = random_between(&rng, 0, TILE_INPUTS / 2);
         for (int i = 0; i < tile.steps; i++) step[i] = random_between(&rng, 0, TILE_INPUTS / 2 - 1);
         for (const TileKernel *const *kernel = tile_kernels; *kernel; kernel++) {
             if (!(*kernel)->usable()) continue;
             fill_integers(&rng, in, TILE_INPUTS);
-            fill_integers(&rng, b, TILE_STEPS * PANEL_MOST);
+            fill_integers(&rng, b, TILE_STEPS * PITCH_MOST);
             fill_integers(&rng, start, PANEL_MOST);
-            fill_integers(&rng, out, (TILE_ROWS + 1) * PANEL_MOST);
+            fill_integers(&rng, out, (TILE_ROWS + 1) * PITCH_MOST);
             memcpy(wanted, out, sizeof out);
             for (int r = 0; r < rows; r++)
                 for (int j = 0; j < width; j++) {
-                    float *sum = &wanted[r * width + j];
+                    float *sum = &wanted[r * pitch + j];
                     if (tile.start) *sum = start[j];
                     for (int i = 0; i < tile.steps; i++)
-                        *sum += in[row[r] + step[i]] * b[i * width + j];
+                        *sum += in[row[r] + step[i]] * b[i * pitch + j];
                 }
             (*kernel)->run(&tile);
-            assert_same((*kernel)->name, out, wanted, (TILE_ROWS + 1) * PANEL_MOST);
+            assert_same((*kernel)->name, out, wanted, (TILE_ROWS + 1) * PITCH_MOST);
         }
     }
 }
