@@ -168,8 +168,11 @@ static void test_tile_products(void **state) {
     Rng rng = rng_stream(2, RNG_TEST, 0);
     for (int trial = 0; trial < 3 * 2 * (TILE_ROWS + 1); trial++) {
         int width = (1 + trial % 3) * LANE, rows = trial / 6;
-        int pitch = width + random_between(&rng, 0, 2) * LANE;
-        Tile tile = {.rows = rows, .width = width, .pitch = pitch, .in = in, .row = row};
+        int b_step = width + random_between(&rng, 0, 2) * LANE;
+        int out_step = width + random_between(&rng, 0, 2) * LANE;
+        Tile tile = {.rows = rows, .width = width, .in = in, .row = row};
+        tile.b_step = b_step;
+        tile.out_step = out_step;
         tile.steps = random_between(&rng, 0, TILE_STEPS);
         tile.step = step;
         tile.b = b;
@@ -186,10 +189,10 @@ static void test_tile_products(void **state) {
             memcpy(wanted, out, sizeof out);
             for (int r = 0; r < rows; r++)
                 for (int j = 0; j < width; j++) {
-                    float *sum = &wanted[r * pitch + j];
+                    float *sum = &wanted[r * out_step + j];
                     if (tile.start) *sum = start[j];
                     for (int i = 0; i < tile.steps; i++)
-                        *sum += in[row[r] + step[i]] * b[i * pitch + j];
+                        *sum += in[row[r] + step[i]] * b[i * b_step + j];
                 }
             (*kernel)->run(&tile);
             assert_same((*kernel)->name, out, wanted, (TILE_ROWS + 1) * PITCH_MOST);

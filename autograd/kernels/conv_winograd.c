@@ -2,15 +2,16 @@
  * cut into tiles: coarse ones of 4x4 positions, that do not overlap, and under each a fine one of
  * 6x6. What lies outside a plane counts as zero when it is read and is dropped when it is written.
  *
- * With the 36 values of every tile of a few samples as matrices, coarse[36][T,R] and fine[36][T,C],
- * and the transformed weights u[36][C,R], each direction is 36 products (tile.h):
+ * With the 36 values of every tile of a few samples, coarse[T,36,R] and fine[T,36,C],
+ * and the transformed weights u[36][C,R], each direction is 36 products of matrices (tile.h):
  *
- *   down    coarse[k] = fine[k] u[k]
- *   up      fine[k] = coarse[k] u[k]'
- *   weight  du[k] += fine[k]' coarse[k]
+ *   down    coarse[:,k] = fine[:,k] u[k]
+ *   up      fine[:,k] = coarse[:,k] u[k]'
+ *   weight  du[k] += fine[:,k]' coarse[:,k]
  *
  * The transforms work on all channels of a position as a vector, so planes are transposed on their
- * way in and out. The matrices of some samples and the weights stay in the second-level cache. */
+ * way in and out. A tile's values are neighbours: they are written at once, and read slowly. The
+ * values of some samples and the weights stay in the second-level cache. */
 #include <string.h>
 
 #include "autograd/kernels/conv_map.h"
@@ -71,7 +72,7 @@ static bool fits(const ConvMap *map) {
             return false;
     if (w->kernel[0] != 1 || s->coarse[0] != 1 || s->fine[0] != 1) return false;
     double rows = panels_width(s->rows), channels = panels_width(s->channels);
-    double tiles = tiles_of(map), each = rows * channels;
+    double tiles = tiles_of(map), each = (rows * s->channels + channels * s->rows) / 2;
     double direct = PLACES * each * s->coarse[1] * s->coarse[2];
     double winograd = WINOGRAD_VALUES * tiles * each + TRANSFORM * tiles * (rows + channels);
     return winograd <= 0.8 * direct && sample_floats(map) <= FLOATS_MOST &&
@@ -119,7 +120,7 @@ static void side_start(Arena *arena, const ConvPass *pass, ConvSide which, int t
     const int *size = which == COARSE ? map->sides.coarse : map->sides.fine;
     const int *before = which == COARSE ? none : map->window.padding;
     side->place = tile_places(arena, map, size, edge, before, side->pitch);
-    side->tile = steps(arena, tiles, side->pitch);
+    side->tile = steps(arena, tiles, WINOGRAD_VALUES * side->pitch);
     side->kernel = steps(arena, PLACES, side->pitch);
     side->values = which == COARSE ? winograd_coarse : winograd_fine;
     side->back = which == COARSE ? winograd_coarse_back : winograd_fine_back;
@@ -163,7 +164,7 @@ static void start(Arena *arena, ConvPass *pass, int uses, const float *w, const 
         pass->samples /= 2;
     plan->kernel = tile_kernel();
     plan->tiles = tiles_of(pass->map);
-    int tiles = plan->together = pass->samples * plan->tiles;
+    int tiles = pass->samples * plan->tiles;
     size_t widest = 0;
     for (int i = 0; i < SIDES; i++) {
         side_start(arena, pass, (ConvSide)i, tiles);
@@ -191,11 +192,6 @@ static float *frame_of(const Plan *plan, int worker) {
            (plan->frame + plan->matrices[COARSE] + plan->matrices[FINE]) * (size_t)worker;
 }
 
-/* Floats from the matrix of one value to the next. */
-static size_t matrix_step(const Plan *plan, ConvSide side) {
-    return (size_t)plan->together * (size_t)plan->side[side].pitch;
-}
-
 /* The matrices of a side. */
 static float *matrices(const Plan *plan, ConvSide side, int worker) {
     return frame_of(plan, worker) + plan->frame + (side == FINE ? plan->matrices[COARSE] : 0);
@@ -215,8 +211,7 @@ static void take(const ConvPass *pass, ConvSide which, int slot, const float *pl
     memset(frame + side->positions * side->pitch, 0, sizeof *frame * (size_t)side->pitch);
     for (int i = 0; i < plan->tiles; i++)
         side->values(frame, side->place + i * side->places,
-                     tile_values(plan, which, slot, i, worker), matrix_step(plan, which),
-                     side->pitch);
+                     tile_values(plan, which, slot, i, worker), (size_t)side->pitch, side->pitch);
 }
 
 static void multiply(const ConvPass *pass, ConvSide to, int group, int count, int worker) {
@@ -232,7 +227,8 @@ static void multiply(const ConvPass *pass, ConvSide to, int group, int count, in
             plan->kernel->run(&(Tile){.rows = count * plan->tiles,
                                       .steps = from->channels,
                                       .width = width,
-                                      .pitch = side->pitch,
+                                      .b_step = side->pitch,
+                                      .out_step = WINOGRAD_VALUES * side->pitch,
                                       .in = in,
                                       .row = from->tile,
                                       .step = plan->channel,
@@ -241,8 +237,8 @@ static void multiply(const ConvPass *pass, ConvSide to, int group, int count, in
                                       .out = out + c});
         }
         u += step;
-        in += matrix_step(plan, other(to));
-        out += matrix_step(plan, to);
+        in += from->pitch;
+        out += side->pitch;
     }
 }
 
@@ -256,15 +252,16 @@ static void weight(const ConvPass *pass, int count, float *sums, int worker) {
             plan->kernel->run(&(Tile){.rows = fine->channels,
                                       .steps = count * plan->tiles,
                                       .width = width,
-                                      .pitch = coarse->pitch,
+                                      .b_step = WINOGRAD_VALUES * coarse->pitch,
+                                      .out_step = coarse->pitch,
                                       .in = in,
                                       .row = plan->channel,
                                       .step = fine->tile,
                                       .b = b + c,
                                       .out = sums + c});
         }
-        in += matrix_step(plan, FINE);
-        b += matrix_step(plan, COARSE);
+        in += fine->pitch;
+        b += coarse->pitch;
         sums += (size_t)fine->channels * (size_t)coarse->pitch;
     }
 }
@@ -279,8 +276,8 @@ static void give(const ConvPass *pass, ConvSide which, int group, int slot, int 
     for (int p = 0; p <= side->positions; p++)
         memcpy(frame + p * side->pitch, bias, sizeof *bias * (size_t)width);
     for (int i = 0; i < plan->tiles; i++)
-        side->back(tile_values(plan, which, slot, i, worker) + begin, matrix_step(plan, which),
-                   frame, side->place + i * side->places, width);
+        side->back(tile_values(plan, which, slot, i, worker) + begin, (size_t)side->pitch, frame,
+                   side->place + i * side->places, width);
     plan->kernel->transpose(side->positions, left < width ? left : width, frame, side->pitch, out,
                             side->positions, add);
 }

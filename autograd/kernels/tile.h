@@ -17,12 +17,12 @@ enum { LANE = 8, PANEL_MOST = 3 * LANE };
 
 typedef struct Tile {
     int rows, steps, width; /* width: LANE, 2 LANE or 3 LANE */
-    int pitch;              /* from one row of b, or of out, to the next; a multiple of LANE */
+    int b_step, out_step;   /* from one row to the next; multiples of LANE */
     const float *in;
     const int32_t *row, *step; /* [rows] [steps] */
-    const float *b;            /* [steps][pitch], aligned to 32 bytes */
+    const float *b;            /* [steps][b_step], aligned to 32 bytes */
     const float *start;        /* [width]; NULL: what out holds */
-    float *out;                /* [rows][pitch], aligned to 32 bytes */
+    float *out;                /* [rows][out_step], aligned to 32 bytes */
 } Tile;
 
 typedef struct TileKernel {

@@ -16,13 +16,13 @@ enum { ROWS_MOST = 8 };
 static inline __attribute__((always_inline)) void tile_of(int rows, int registers, const Tile *t,
                                                           int first) {
     const float *in[ROWS_MOST], *b = t->b;
-    size_t pitch = (size_t)t->pitch;
-    float *out = t->out + (size_t)first * pitch;
+    size_t b_step = (size_t)t->b_step, out_step = (size_t)t->out_step;
+    float *out = t->out + (size_t)first * out_step;
     __m256 sum[ROWS_MOST][3], right[3];
 #pragma GCC unroll 8
     for (int r = 0; r < rows; r++) {
         in[r] = t->in + t->row[first + r];
-        const float *begin = t->start ? t->start : out + (size_t)r * pitch;
+        const float *begin = t->start ? t->start : out + (size_t)r * out_step;
 #pragma GCC unroll 3
         for (int v = 0; v < registers; v++) sum[r][v] = _mm256_loadu_ps(begin + v * LANE);
     }
@@ -30,7 +30,7 @@ static inline __attribute__((always_inline)) void tile_of(int rows, int register
         ptrdiff_t at = *step;
 #pragma GCC unroll 3
         for (int v = 0; v < registers; v++) right[v] = _mm256_load_ps(b + v * LANE);
-        b += pitch;
+        b += b_step;
 #pragma GCC unroll 8
         for (int r = 0; r < rows; r++) {
             __m256 left = _mm256_broadcast_ss(in[r] + at);
@@ -43,7 +43,7 @@ static inline __attribute__((always_inline)) void tile_of(int rows, int register
     for (int r = 0; r < rows; r++)
 #pragma GCC unroll 3
         for (int v = 0; v < registers; v++)
-            _mm256_store_ps(out + (size_t)r * pitch + v * LANE, sum[r][v]);
+            _mm256_store_ps(out + (size_t)r * out_step + v * LANE, sum[r][v]);
 }
 
 typedef void TileOf(const Tile *t, int first);
@@ -57,8 +57,9 @@ TILE(2, 1)
 TILE(3, 1)
 TILE(4, 1)
 TILE(5, 1)
-TILE(6, 1) TILE(7, 1) TILE(8, 1) TILE(1, 2) TILE(2, 2) TILE(3, 2) TILE(4, 2) TILE(5, 2) TILE(6, 2)
-    TILE(1, 3) TILE(2, 3) TILE(3, 3) TILE(4, 3)
+TILE(6, 1)
+TILE(7, 1) TILE(8, 1) TILE(1, 2) TILE(2, 2) TILE(3, 2) TILE(4, 2) TILE(5, 2) TILE(6, 2) TILE(1, 3)
+    TILE(2, 3) TILE(3, 3) TILE(4, 3)
 #undef TILE
 
     /* [registers - 1][rows - 1] */
