@@ -101,6 +101,15 @@ void maxpool_plane(const Patches *patches, const float *x, float *y, int32_t *wi
     }
 }
 
+/* keep ? x : 0, of the bits: as a condition on floats it would become loads under a mask. */
+static inline float kept(float x, bool keep) {
+    uint32_t bits;
+    memcpy(&bits, &x, sizeof bits);
+    bits &= -(uint32_t)keep;
+    memcpy(&x, &bits, sizeof bits);
+    return x;
+}
+
 /* Each of the four places under a window asks whether it won: nothing is scattered, and each
  * element is written once. */
 static inline __attribute__((always_inline)) void
@@ -113,13 +122,12 @@ spread_runs(int run, int rows, int width, int pitch, bool relu, const float *res
             float *top = dx + first, *bottom = top + pitch;
 #pragma GCC unroll 1 /* a loop of vectors, not straight code */
             for (int k = 0; k < run; k++) {
-                float g = dy[from + k]; /* loaded either way: selections, no branches */
-                g = relu & (y[from + k] <= 0) ? 0 : g;
+                float g = kept(dy[from + k], !(relu & (y[from + k] <= 0)));
                 int32_t at = winner[from + k] - first - 2 * k;
-                top[2 * k] = at == 0 ? g : 0;
-                top[2 * k + 1] = at == 1 ? g : 0;
-                bottom[2 * k] = at == pitch ? g : 0;
-                bottom[2 * k + 1] = at == pitch + 1 ? g : 0;
+                top[2 * k] = kept(g, at == 0);
+                top[2 * k + 1] = kept(g, at == 1);
+                bottom[2 * k] = kept(g, at == pitch);
+                bottom[2 * k + 1] = kept(g, at == pitch + 1);
             }
         }
 }

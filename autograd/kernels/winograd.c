@@ -3,9 +3,6 @@
 #include "autograd/kernels/tile.h"
 #include "autograd/kernels/vector.h"
 
-/* Eight neighbours at once: a register, or two, of what the processor has. */
-typedef float Lanes __attribute__((vector_size(LANE * sizeof(float)), may_alias));
-
 #define INLINE static inline __attribute__((always_inline))
 
 static const float a = 0.75f, b = 1.5f, aa = 0.5625f, bb = 2.25f;
