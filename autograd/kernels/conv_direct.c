@@ -1,6 +1,6 @@
-/* The convolution as it is written: products of rows gathered where they lie (sweep.h, tile.h), for
- * any window. One sample is worked on at a time, and its products are made panel by panel as they
- * are given, so that what follows finds them in the first-level cache. */
+/* The convolution as it is written: products of rows gathered where they lie (sweep.h, tile.h), or
+ * of lines (plane.h), for any window. One sample is worked on at a time, and its products are made
+ * panel by panel as they are given, so that what follows finds them in the first-level cache. */
 #include <string.h>
 
 #include "autograd/kernels/conv_map.h"
@@ -12,6 +12,7 @@
 typedef struct Direction {
     const TileKernel *kernel;
     const Sweep *sweep;
+    bool by_lines;               /* of few input channels: plane.h, not tile.h */
     size_t packed, frame, panel; /* floats: of one group; of one worker */
     float *weights, *scratch;
 } Direction;
@@ -29,7 +30,8 @@ typedef struct Direct {
     Taken *taken; /* [workers] */
 } Direct;
 
-/* --- packing: for each group a row of biases, then for each class its panels, [taps][width] --- */
+/* --- packing: for each group a row of biases; then [taps][channels], by lines, or for each class
+ * its panels, [taps][width] --- */
 
 static size_t all_taps(const Sweep *sweep) {
     size_t taps = 0;
@@ -48,11 +50,23 @@ static void pack_panel(const Sweep *sweep, const SweepClass *class, const float 
     }
 }
 
-static void pack_group(const Sweep *sweep, const float *w, const float *bias, float *to) {
+static void pack_lines(const Sweep *sweep, const float *w, float *to) {
+    const SweepClass *class = &sweep->class[0];
+    for (int t = 0; t < class->taps; t++)
+        for (int c = 0; c < sweep->out_channels; c++)
+            *to++ = w[class->weight[t] + (size_t)c * sweep->weight_step];
+}
+
+static void pack_group(const Sweep *sweep, bool by_lines, const float *w, const float *bias,
+                       float *to) {
     int channels = sweep->out_channels;
     memset(to, 0, sizeof *to * (size_t)panels_width(channels));
     if (bias) memcpy(to, bias, sizeof *to * (size_t)channels);
     to += panels_width(channels);
+    if (by_lines) {
+        pack_lines(sweep, w, to);
+        return;
+    }
     for (int i = 0; i < sweep->classes; i++)
         for (int c = 0, width; c < channels; c += width) {
             width = panel_width(channels, c);
@@ -61,26 +75,35 @@ static void pack_group(const Sweep *sweep, const float *w, const float *bias, fl
         }
 }
 
-static size_t lines(size_t floats) {
+static size_t whole_lines(size_t floats) {
     return (floats + LINE - 1) / LINE * LINE;
+}
+
+/* Few taps, neighbours on neighbours, and lines that vectors cover without much waste. */
+static bool lines_fit(const Sweep *sweep) {
+    enum { TAPS = 32 };
+    const SweepClass *class = &sweep->class[0];
+    int wide = sweep->out[2];
+    return sweep->classes == 1 && class->ordered && class->taps <= TAPS && wide >= LANE &&
+           class->from[1] == class->from[0] + 1 && 4 * panels_width(wide) <= 5 * wide;
 }
 
 /* w NULL: for direction_weight alone. */
 static Direction direction_new(Arena *arena, const Sweep *sweep, int groups, const float *w,
                                const float *b) {
-    Direction way = {.kernel = tile_kernel(), .sweep = sweep};
+    Direction way = {.kernel = tile_kernel(), .sweep = sweep, .by_lines = lines_fit(sweep)};
     size_t width = (size_t)panels_width(sweep->out_channels);
     if (w) {
-        way.packed = lines(size_mul(all_taps(sweep) + 1, width));
+        way.packed = whole_lines(size_mul(all_taps(sweep) + 1, width));
         way.weights =
             arena_alloc(arena, size_mul(size_mul(way.packed, (size_t)groups), sizeof(float)));
         for (int g = 0; g < groups; g++)
-            pack_group(sweep, w + (size_t)g * sweep->weights,
+            pack_group(sweep, way.by_lines, w + (size_t)g * sweep->weights,
                        b ? b + (size_t)g * (size_t)sweep->out_channels : NULL,
                        way.weights + (size_t)g * way.packed);
     }
-    way.frame = sweep->framed ? lines(sweep->frame_floats) : 0;
-    way.panel = lines(size_mul(sweep->out_plane, PANEL_MOST));
+    way.frame = sweep->framed ? whole_lines(sweep->frame_floats) : 0;
+    way.panel = whole_lines(size_mul(sweep->out_plane, PANEL_MOST));
     size_t floats = size_mul(way.frame + way.panel, (size_t)parallel_threads());
     way.scratch = arena_alloc(arena, size_mul(floats, sizeof(float)));
     memset(way.scratch, 0, sizeof(float) * way.frame * (size_t)parallel_threads());
@@ -156,6 +179,20 @@ static void class_panel(const Direction *way, const SweepClass *class, const flo
         }
 }
 
+static Plane plane_of(const Direction *way, int channels, const float *frame) {
+    const Sweep *sweep = way->sweep;
+    const SweepClass *class = &sweep->class[0];
+    return (Plane){.channels = channels,
+                   .taps = class->taps,
+                   .lines = sweep->out[0] * sweep->out[1],
+                   .wide = sweep->out[2],
+                   .in = frame,
+                   .from = class->from,
+                   .offset = class->offset,
+                   .step = sweep->out_plane,
+                   .w_step = sweep->out_channels};
+}
+
 static void direction_panel(const Direction *way, int group, const float *frame, int begin,
                             float *out, bool add, int worker) {
     const Sweep *sweep = way->sweep;
@@ -163,6 +200,11 @@ static void direction_panel(const Direction *way, int group, const float *frame,
     int channels = all - begin < width ? all - begin : width;
     const float *start = way->weights + (size_t)group * way->packed, *b = start;
     b += panels_width(all);
+    if (way->by_lines) {
+        Plane plane = plane_of(way, channels, frame);
+        way->kernel->plane_product(&plane, b + begin, start + begin, out, add);
+        return;
+    }
     for (int i = 0; i < sweep->classes; i++) {
         const SweepClass *class = &sweep->class[i];
         class_panel(way, class, frame, start + begin, b + (size_t) class->taps * (size_t)begin,
@@ -171,7 +213,7 @@ static void direction_panel(const Direction *way, int group, const float *frame,
     }
 }
 
-/* --- the gradient of the weights: panels [taps][width], as the weights --- */
+/* --- the gradient of the weights, in their order --- */
 
 static size_t gradient_floats(const Direction *way) {
     return size_mul((size_t)way->sweep->class[0].taps,
@@ -184,6 +226,11 @@ static void direction_weight(const Direction *way, const float *frame, const flo
     const SweepClass *class = &sweep->class[0];
     int plane = (int)sweep->out_plane, all = sweep->out_channels;
     float *panel = panel_scratch(way, worker); /* coarse' [P][width] */
+    if (way->by_lines) {
+        Plane lines = plane_of(way, all, frame);
+        way->kernel->plane_gradient(&lines, coarse, sums);
+        return;
+    }
     for (int c = 0, width; c < all; c += width) {
         width = panel_width(all, c);
         int channels = all - c < width ? all - c : width;
@@ -208,7 +255,10 @@ static void direction_weight(const Direction *way, const float *frame, const flo
 static void direction_unpack(const Direction *way, const float *sums, float *dw) {
     const Sweep *sweep = way->sweep;
     const SweepClass *class = &sweep->class[0];
-    for (int c = 0, width; c < sweep->out_channels; c += width) {
+    for (int t = 0; way->by_lines && t < class->taps; t++)
+        for (int c = 0; c < sweep->out_channels; c++)
+            dw[class->weight[t] + (size_t)c * sweep->weight_step] += *sums++;
+    for (int c = 0, width; !way->by_lines && c < sweep->out_channels; c += width) {
         width = panel_width(sweep->out_channels, c);
         int left = sweep->out_channels - c, channels = width < left ? width : left;
         for (int t = 0; t < class->taps; t++, sums += width)

@@ -13,6 +13,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "autograd/kernels/plane.h"
+
 enum { LANE = 8, PANEL_MOST = 3 * LANE };
 
 typedef struct Tile {
@@ -32,6 +34,8 @@ typedef struct TileKernel {
     /* to[c][r] = from[r][c], added to what is there if `add`. */
     void (*transpose)(int rows, int columns, const float *from, int from_stride, float *to,
                       int to_stride, bool add);
+    PlaneProduct *plane_product;
+    PlaneGradient *plane_gradient;
 } TileKernel;
 
 /* In order of preference, NULL at the end; the last, tile_scalar, is the definition. */

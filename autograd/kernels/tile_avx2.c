@@ -58,8 +58,9 @@ TILE(3, 1)
 TILE(4, 1)
 TILE(5, 1)
 TILE(6, 1)
-TILE(7, 1) TILE(8, 1) TILE(1, 2) TILE(2, 2) TILE(3, 2) TILE(4, 2) TILE(5, 2) TILE(6, 2) TILE(1, 3)
-    TILE(2, 3) TILE(3, 3) TILE(4, 3)
+TILE(7, 1)
+TILE(8, 1) TILE(1, 2) TILE(2, 2) TILE(3, 2) TILE(4, 2) TILE(5, 2) TILE(6, 2) TILE(1, 3) TILE(2, 3)
+    TILE(3, 3) TILE(4, 3)
 #undef TILE
 
     /* [registers - 1][rows - 1] */
@@ -131,4 +132,6 @@ const TileKernel tile_avx2 = {
     .usable = avx2_usable,
     .run = avx2_run,
     .transpose = avx2_transpose,
+    .plane_product = plane_product__avx2,
+    .plane_gradient = plane_gradient__avx2,
 };

@@ -33,4 +33,6 @@ const TileKernel tile_scalar = {
     .usable = scalar_usable,
     .run = scalar_run,
     .transpose = scalar_transpose,
+    .plane_product = plane_product__scalar,
+    .plane_gradient = plane_gradient__scalar,
 };

@@ -153,6 +153,7 @@ static void test_methods(void **state) {
                   random_between(&rng, 0, 2)};
         for (int d = 0; d < 2; d++) c.fine[d] = random_between(&rng, 5, 18) - 2 * c.padding + 2;
         if (c.fine[0] < 1 || c.fine[1] < 1) c.fine[0] = c.fine[1] = 7;
+        if (trial % 6 == 0) c.fine_channels = 1 + trial % 4; /* by lines */
         ConvMap map = map_of(arena, &c, false);
         for (const ConvMethod *const *method = conv_methods; *method; method++) {
             if (!(*method)->fits(&map)) continue;
