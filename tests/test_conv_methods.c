@@ -12,6 +12,8 @@
 #include "autograd/kernels/parallel.h"
 #include "autograd/kernels/tile.h"
 #include "autograd/ops.h"
+#include "tests/quantized.h"
+#include "tests/random_net.h"
 #include "tests/reference.h"
 
 /* Of the largest sum of absolute products: a transform spreads roundings over its tile, so an
@@ -219,6 +221,33 @@ static void test_exact(void **state) {
     arena_free(arena);
 }
 
+/* N11 where training would take Winograd's way: exact evaluation gives the program's codes. */
+static void test_engines_agree(void **state) {
+    (void)state;
+    enum { IMAGES = 12 };
+    static const Normalization pixels = {1, {0.3f}, {0.4f}};
+    Rng rng = rng_stream(8, RNG_TEST, 0);
+    QuantNet *net = quantized_net(
+        "x = input shape=1x14x12\na = conv2d x out=24 kernel=3\nr = relu a\n"
+        "b = conv2d r out=32 kernel=3 padding=1\nt = conv_transpose2d b out=24 kernel=3\n"
+        "f = flatten t\nfc = linear f out=3");
+    quantized_calibrate(net);
+    quantized_freeze(net);
+    Error error = {0};
+    Program *program = program_build(net, &pixels, &error);
+    if (!program) fail_msg("%s", error.message);
+    size_t bytes = shape_count(&net->graph->node[0].shape);
+    Arena *arena = arena_new();
+    uint8_t *image = arena_alloc(arena, IMAGES * bytes);
+    float *x = arena_alloc(arena, IMAGES * bytes * sizeof *x);
+    random_pixels(&rng, IMAGES, bytes, image);
+    normalized(&pixels, IMAGES, bytes, image, x);
+    assert_engines_agree("wide kernels of 3x3", net, program, IMAGES, x, image);
+    arena_free(arena);
+    program_free(program);
+    quantized_free(net);
+}
+
 /* A sample's result has the same bits whatever is worked on beside it, on any number of threads. */
 static void test_bits(void **state) {
     (void)state;
@@ -252,9 +281,8 @@ static void test_bits(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_methods),
-        cmocka_unit_test(test_choice),
-        cmocka_unit_test(test_exact),
+        cmocka_unit_test(test_methods), cmocka_unit_test(test_choice),
+        cmocka_unit_test(test_exact),   cmocka_unit_test(test_engines_agree),
         cmocka_unit_test(test_bits),
     };
     return cmocka_run_group_tests(tests, NULL, stop_pool);

@@ -2,8 +2,8 @@
  * cut into tiles: coarse ones of 4x4 positions, that do not overlap, and under each a fine one of
  * 6x6. What lies outside a plane counts as zero when it is read and is dropped when it is written.
  *
- * With the 36 values of every tile of a few samples, coarse[T,36,R] and fine[T,36,C],
- * and the transformed weights u[36][C,R], each direction is 36 products of matrices (tile.h):
+ * With the 36 values of every tile of a few samples, coarse[T,36,R] and fine[T,36,C], and the
+ * transformed weights u[36,C,R], each direction is 36 products of matrices (tile.h):
  *
  *   down    coarse[:,k] = fine[:,k] u[k]
  *   up      fine[:,k] = coarse[:,k] u[k]'
@@ -35,7 +35,7 @@ typedef struct Side {
 typedef struct Plan {
     const TileKernel *kernel;
     Side side[SIDES];
-    int tiles, together;           /* of a sample; T, of all that are worked on together */
+    int tiles;                     /* of a sample */
     int32_t *channel;              /* 0 1 2 ... */
     size_t frame, matrices[SIDES]; /* floats of one worker */
     float *scratch;
@@ -59,11 +59,12 @@ static double sample_floats(const ConvMap *map) {
     return (double)WINOGRAD_VALUES * tiles_of(map) * channels;
 }
 
-/* To transform a tile of one channel takes as long as so many multiply-adds of the products. */
-enum { TRANSFORM = 300, FLOATS_MOST = 1 << 18 /* 1 MiB */, TOGETHER = 1 << 17 };
+/* Multiply-adds of the products that take as long as to transform a tile of one channel; floats
+ * that stay in the second-level cache, beside others and alone. */
+enum { TRANSFORM = 300, FLOATS_TOGETHER = 1 << 17, FLOATS_MOST = 1 << 18 /* 1 MiB */ };
 
-/* Where it saves a fifth of the time at least, and weights as well as a sample's matrices stay in
- * the second-level cache. */
+/* Where it saves a fifth of the time at least, and neither the weights nor the values of a sample
+ * are too many. */
 static bool fits(const ConvMap *map) {
     const Window *w = &map->window;
     const SweepSides *s = &map->sides;
@@ -157,10 +158,16 @@ static void side_weights(Arena *arena, const ConvPass *pass, ConvSide to, const 
     }
 }
 
+/* Of one worker: where a sample's planes are transposed; behind it come the matrices. */
+static float *frame_of(const Plan *plan, int worker) {
+    return plan->scratch +
+           (plan->frame + plan->matrices[COARSE] + plan->matrices[FINE]) * (size_t)worker;
+}
+
 static void start(Arena *arena, ConvPass *pass, int uses, const float *w, const float *b) {
     Plan *plan = pass->plan = arena_zeros(arena, sizeof *plan);
     pass->samples = CHUNK;
-    while (pass->samples > 1 && pass->samples * sample_floats(pass->map) > TOGETHER)
+    while (pass->samples > 1 && pass->samples * sample_floats(pass->map) > FLOATS_TOGETHER)
         pass->samples /= 2;
     plan->kernel = tile_kernel();
     plan->tiles = tiles_of(pass->map);
@@ -179,6 +186,8 @@ static void start(Arena *arena, ConvPass *pass, int uses, const float *w, const 
     size_t worker = plan->frame + plan->matrices[COARSE] + plan->matrices[FINE];
     plan->scratch =
         arena_alloc(arena, size_mul(worker * (size_t)parallel_threads(), sizeof(float)));
+    for (int i = 0; i < parallel_threads(); i++) /* whatever is read was written */
+        memset(frame_of(plan, i), 0, sizeof(float) * plan->frame);
     if (uses & CONV_DOWN) side_weights(arena, pass, COARSE, w, b);
     if (uses & CONV_UP) side_weights(arena, pass, FINE, w, b);
     pass->gradient =
@@ -186,11 +195,6 @@ static void start(Arena *arena, ConvPass *pass, int uses, const float *w, const 
 }
 
 /* --- one worker --- */
-
-static float *frame_of(const Plan *plan, int worker) {
-    return plan->scratch +
-           (plan->frame + plan->matrices[COARSE] + plan->matrices[FINE]) * (size_t)worker;
-}
 
 /* The matrices of a side. */
 static float *matrices(const Plan *plan, ConvSide side, int worker) {
