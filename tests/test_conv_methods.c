@@ -83,33 +83,44 @@ typedef struct Results {
     float *coarse, *fine, *w;
 } Results;
 
+typedef struct Passes {
+    ConvPass down, up;
+    const Sums *in;
+    const Results *out;
+    float *dw; /* [groups][gradient] */
+} Passes;
+
+static void run_passes(const void *context, const ConvRun *run) {
+    const Passes *p = context;
+    const ConvMap *map = p->down.map;
+    const ConvMethod *method = map->method;
+    for (int i = 0; i < run->samples; i++) {
+        size_t s = conv_run_at(run, i);
+        method->take(&p->down, FINE, i, p->in->fine + s * map->fine, 0);
+        method->take(&p->down, COARSE, i, p->in->coarse + s * map->coarse, 0);
+        method->take(&p->up, COARSE, i, p->in->coarse + s * map->coarse, 0);
+    }
+    method->weight(&p->down, run->samples, p->dw + (size_t)run->group * p->down.gradient, 0);
+    method->multiply(&p->down, COARSE, run->group, run->samples, 0);
+    method->multiply(&p->up, FINE, run->group, run->samples, 0);
+    for (int i = 0; i < run->samples; i++) {
+        size_t s = conv_run_at(run, i);
+        conv_pass_give(&p->down, COARSE, run->group, i, p->out->coarse + s * map->coarse, false, 0);
+        conv_pass_give(&p->up, FINE, run->group, i, p->out->fine + s * map->fine, true, 0);
+    }
+}
+
 static void run_method(Arena *arena, const ConvMap *map, const Sums *in, const float *bias,
                        const Results *out) {
-    const ConvMethod *method = map->method;
-    int groups = map->groups;
-    ConvPass down = conv_pass_new(arena, map, CONV_DOWN | CONV_WEIGHT, in->w, bias);
-    ConvPass up = conv_pass_new(arena, map, CONV_UP, in->w, NULL);
-    for (int g = 0; g < groups; g++) {
-        float *sums = arena_zeros(arena, sizeof *sums * down.gradient);
-        for (int n = 0, count; n < map->batch; n += count) {
-            count = conv_pass_count(&down, n, map->batch);
-            for (int i = 0; i < count; i++) {
-                size_t s = (size_t)((n + i) * groups + g);
-                method->take(&down, FINE, i, in->fine + s * map->fine, 0);
-                method->take(&down, COARSE, i, in->coarse + s * map->coarse, 0);
-                method->take(&up, COARSE, i, in->coarse + s * map->coarse, 0);
-            }
-            method->weight(&down, count, sums, 0);
-            method->multiply(&down, COARSE, g, count, 0);
-            method->multiply(&up, FINE, g, count, 0);
-            for (int i = 0; i < count; i++) {
-                size_t s = (size_t)((n + i) * groups + g);
-                conv_pass_give(&down, COARSE, g, i, out->coarse + s * map->coarse, false, 0);
-                conv_pass_give(&up, FINE, g, i, out->fine + s * map->fine, true, 0);
-            }
-        }
-        method->unpack(&down, sums, out->w + (size_t)g * map->weights);
-    }
+    Passes passes = {.in = in, .out = out};
+    passes.down = conv_pass_new(arena, map, CONV_DOWN | CONV_WEIGHT, in->w, bias);
+    passes.up = conv_pass_new(arena, map, CONV_UP, in->w, NULL);
+    passes.dw = arena_zeros(arena, sizeof(float) * passes.down.gradient * (size_t)map->groups);
+    for (int i = 0; i < chunk_count(map->batch); i++)
+        conv_pass_chunk(&passes.down, i, 0, run_passes, &passes);
+    for (size_t g = 0; g < (size_t)map->groups; g++)
+        map->method->unpack(&passes.down, passes.dw + g * passes.down.gradient,
+                            out->w + g * map->weights);
 }
 
 static void check_method(Arena *arena, Rng *rng, const ConvMap *map) {

@@ -255,11 +255,8 @@ static void direction_weight(const Direction *way, const float *frame, const flo
 static void direction_unpack(const Direction *way, const float *sums, float *dw) {
     const Sweep *sweep = way->sweep;
     const SweepClass *class = &sweep->class[0];
-    for (int t = 0; way->by_lines && t < class->taps; t++)
-        for (int c = 0; c < sweep->out_channels; c++)
-            dw[class->weight[t] + (size_t)c * sweep->weight_step] += *sums++;
-    for (int c = 0, width; !way->by_lines && c < sweep->out_channels; c += width) {
-        width = panel_width(sweep->out_channels, c);
+    for (int c = 0, width; c < sweep->out_channels; c += width) {
+        width = way->by_lines ? sweep->out_channels : panel_width(sweep->out_channels, c);
         int left = sweep->out_channels - c, channels = width < left ? width : left;
         for (int t = 0; t < class->taps; t++, sums += width)
             for (int j = 0; j < channels; j++)

@@ -1,5 +1,6 @@
 #include "autograd/kernels/conv_map.h"
 
+#include "autograd/kernels/parallel.h"
 #include "autograd/kernels/tile.h"
 
 const ConvMethod *const conv_methods[] = {&conv_winograd, &conv_direct, NULL};
@@ -40,4 +41,18 @@ void conv_pass_give(const ConvPass *pass, ConvSide side, int group, int slot, fl
     for (int c = 0; c < channels; c += panel_width(channels, c))
         pass->map->method->give(pass, side, group, slot, c, out + (size_t)c * pass->plane[side],
                                 add, worker);
+}
+
+void conv_pass_chunk(const ConvPass *pass, int chunk, int worker, ConvRunBody *body,
+                     const void *context) {
+    const ConvMap *map = pass->map;
+    ConvRun run = {.chunk = chunk, .worker = worker, .step = (size_t)map->groups};
+    int end = chunk_end(chunk, map->batch);
+    for (int n = chunk_begin(chunk); n < end; n += run.samples) {
+        run.samples = end - n < pass->samples ? end - n : pass->samples;
+        for (run.group = 0; run.group < map->groups; run.group++) {
+            run.first = (size_t)n * run.step + (size_t)run.group;
+            body(context, &run);
+        }
+    }
 }

@@ -75,13 +75,23 @@ struct ConvMethod {
 
 /* w and b may be NULL where only CONV_WEIGHT is asked for. Owned by the arena. */
 ConvPass conv_pass_new(Arena *arena, const ConvMap *map, int uses, const float *w, const float *b);
-/* How many samples to work on together from sample n on; at most to `end`. */
-static inline int conv_pass_count(const ConvPass *pass, int n, int end) {
-    return end - n < pass->samples ? end - n : pass->samples;
-}
 /* All channels of a sample's results. */
 void conv_pass_give(const ConvPass *pass, ConvSide side, int group, int slot, float *out, bool add,
                     int worker);
+
+/* One group of some samples of a chunk (parallel.h), to be worked on together. */
+typedef struct ConvRun {
+    int chunk, group, samples, worker;
+    size_t first, step; /* among the groups of all samples: the first sample's; to the next one's */
+} ConvRun;
+
+static inline size_t conv_run_at(const ConvRun *run, int slot) {
+    return run->first + (size_t)slot * run->step;
+}
+/* Calls body for all groups of a chunk's samples. */
+typedef void ConvRunBody(const void *context, const ConvRun *run);
+void conv_pass_chunk(const ConvPass *pass, int chunk, int worker, ConvRunBody *body,
+                     const void *context);
 
 /* In order of preference, NULL at the end; the last, conv_direct, is the definition. */
 extern const ConvMethod *const conv_methods[];

@@ -190,8 +190,9 @@ static void start(Arena *arena, ConvPass *pass, int uses, const float *w, const 
         memset(frame_of(plan, i), 0, sizeof(float) * plan->frame);
     if (uses & CONV_DOWN) side_weights(arena, pass, COARSE, w, b);
     if (uses & CONV_UP) side_weights(arena, pass, FINE, w, b);
-    pass->gradient =
-        WINOGRAD_VALUES * (size_t)plan->side[FINE].channels * (size_t)plan->side[COARSE].pitch;
+    if (uses & CONV_WEIGHT)
+        pass->gradient =
+            WINOGRAD_VALUES * (size_t)plan->side[FINE].channels * (size_t)plan->side[COARSE].pitch;
 }
 
 /* --- one worker --- */

@@ -55,39 +55,33 @@ static void check_shapes(const Tensor *x, const Tensor *w, const Tensor *b, cons
 }
 
 /* One sample's group. Each panel of channels, and its tail while it is in the cache. */
-static void give_value(const Pass *pass, size_t s, int group, int slot, int worker) {
+static void give_value(const Pass *pass, const ConvRun *run, int slot) {
     const TailWork *tail = pass->tail;
     int rows = pass->map->sides.rows;
-    size_t first = s * (size_t)rows; /* plane of the value */
-    float *planes = pass->planes + (size_t)worker * pass->worker_planes;
+    size_t first = conv_run_at(run, slot) * (size_t)rows; /* plane of the value */
+    float *planes = pass->planes + (size_t)run->worker * pass->worker_planes;
     for (int c = 0, width; c < rows; c += width) {
         width = panel_width(rows, c);
         float *to = tail_target(tail, first + (size_t)c, planes);
-        pass->map->method->give(&pass->conv, COARSE, group, slot, c, to, false, worker);
+        pass->map->method->give(&pass->conv, COARSE, run->group, slot, c, to, false, run->worker);
         for (int j = c; j < c + width && j < rows; j++, to += tail->plane)
             tail_run(tail, first + (size_t)j, to);
     }
 }
 
-/* Group s of all groups of all samples, and those of the `count` - 1 samples behind. */
-static void forward_group(const Pass *pass, size_t s, int group, int count, int worker) {
+static void forward_run(const void *context, const ConvRun *run) {
+    const Pass *pass = context;
     const ConvMap *map = pass->map;
-    size_t step = (size_t)map->groups;
-    for (int i = 0; i < count; i++)
-        map->method->take(&pass->conv, FINE, i, pass->x->data + (s + (size_t)i * step) * map->fine,
-                          worker);
-    map->method->multiply(&pass->conv, COARSE, group, count, worker);
-    for (int i = 0; i < count; i++) give_value(pass, s + (size_t)i * step, group, i, worker);
+    for (int i = 0; i < run->samples; i++)
+        map->method->take(&pass->conv, FINE, i, pass->x->data + conv_run_at(run, i) * map->fine,
+                          run->worker);
+    map->method->multiply(&pass->conv, COARSE, run->group, run->samples, run->worker);
+    for (int i = 0; i < run->samples; i++) give_value(pass, run, i);
 }
 
 static void forward_chunk(void *context, int i, int worker) {
     const Pass *pass = context;
-    int groups = pass->map->groups, end = chunk_end(i, pass->map->batch);
-    for (int n = chunk_begin(i), count; n < end; n += count) {
-        count = conv_pass_count(&pass->conv, n, end);
-        for (int g = 0; g < groups; g++)
-            forward_group(pass, (size_t)n * (size_t)groups + (size_t)g, g, count, worker);
-    }
+    conv_pass_chunk(&pass->conv, i, worker, forward_run, pass);
 }
 
 /* `count` planes of the value for each worker. */
@@ -142,44 +136,49 @@ static const float *group_gradient(const Pass *pass, size_t s, int worker) {
     return planes;
 }
 
+static float *chunk_sums(const Pass *pass, const ConvRun *run) {
+    return pass->partials.data + (size_t)run->chunk * pass->partials.size;
+}
+
+/* db, and x for dw. */
+static void add_sample(const Pass *pass, const ConvRun *run, int slot, const float *g) {
+    const ConvPass *conv = &pass->conv;
+    size_t rows = (size_t)pass->map->sides.rows, plane = conv->plane[COARSE];
+    float *db = chunk_sums(pass, run) + run->step * conv->gradient + (size_t)run->group * rows;
+    for (size_t r = 0; r < rows; r++) db[r] += (float)row_sum(g + r * plane, plane);
+    const float *x = pass->x->data + conv_run_at(run, slot) * pass->map->fine;
+    pass->map->method->take(conv, FINE, slot, x, run->worker);
+}
+
 /* With g[O,P] = d loss / d y of one sample and group:
  *   dw[o,k] = sum over p of g[o,p] columns[k,p]          dw = g columns'
  *   dcolumns[k,p] = sum over o of w[o,k] g[o,p]          dcolumns = w' g, each added to its dx
  *   db[o] = sum over p of g[o,p]
  * dw and db also sum over samples: here over those of a chunk, in partials_sum over the chunks. */
-static void backward_group(const Pass *pass, float *partial, size_t s, int group, int count,
-                           int worker) {
+static void backward_run(const void *context, const ConvRun *run) {
+    const Pass *pass = context;
     const ConvMap *map = pass->map;
-    const ConvMethod *method = map->method;
     const ConvPass *conv = &pass->conv;
-    size_t step = (size_t)map->groups, rows = (size_t)map->sides.rows;
-    for (int i = 0; i < count; i++) {
-        size_t at = s + (size_t)i * step;
-        const float *g = group_gradient(pass, at, worker);
-        method->take(conv, COARSE, i, g, worker);
-        if (!pass->sums) continue;
-        method->take(conv, FINE, i, pass->x->data + at * map->fine, worker);
-        float *db = partial + conv->gradient * step + (size_t)group * rows;
-        for (size_t r = 0; r < rows; r++)
-            db[r] += (float)row_sum(g + r * conv->plane[COARSE], conv->plane[COARSE]);
+    for (int i = 0; i < run->samples; i++) {
+        const float *g = group_gradient(pass, conv_run_at(run, i), run->worker);
+        map->method->take(conv, COARSE, i, g, run->worker);
+        if (pass->sums) add_sample(pass, run, i, g);
     }
-    if (pass->sums) method->weight(conv, count, partial + (size_t)group * conv->gradient, worker);
+    if (pass->sums)
+        map->method->weight(conv, run->samples,
+                            chunk_sums(pass, run) + (size_t)run->group * conv->gradient,
+                            run->worker);
     if (!pass->x->needs_grad) return;
-    method->multiply(conv, FINE, group, count, worker);
-    for (int i = 0; i < count; i++)
-        conv_pass_give(conv, FINE, group, i, pass->x->grad + (s + (size_t)i * step) * map->fine,
-                       !(pass->fresh & 1), worker);
+    map->method->multiply(conv, FINE, run->group, run->samples, run->worker);
+    for (int i = 0; i < run->samples; i++)
+        conv_pass_give(conv, FINE, run->group, i, pass->x->grad + conv_run_at(run, i) * map->fine,
+                       !(pass->fresh & 1), run->worker);
 }
 
 static void backward_chunk(void *context, int i, int worker) {
     const Pass *pass = context;
-    int groups = pass->map->groups, end = chunk_end(i, pass->map->batch);
-    float *partial = pass->sums ? partials_chunk(&pass->partials, i) : NULL;
-    for (int n = chunk_begin(i), count; n < end; n += count) {
-        count = conv_pass_count(&pass->conv, n, end);
-        for (int g = 0; g < groups; g++)
-            backward_group(pass, partial, (size_t)n * (size_t)groups + (size_t)g, g, count, worker);
-    }
+    if (pass->sums) partials_chunk(&pass->partials, i);
+    conv_pass_chunk(&pass->conv, i, worker, backward_run, pass);
 }
 
 static void add_sums(const Pass *pass, Tensor *w, Tensor *b) {

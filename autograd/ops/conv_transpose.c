@@ -64,27 +64,21 @@ static Shape result_shape(const ConvTransposeSpec *spec, const Shape *x, int cha
     return out;
 }
 
-/* Group s of all groups of all samples, and those of the `count` - 1 samples behind. */
-static void forward_group(const Pass *pass, size_t s, int group, int count, int worker) {
+static void forward_run(const void *context, const ConvRun *run) {
+    const Pass *pass = context;
     const ConvMap *map = pass->map;
-    size_t step = (size_t)map->groups;
-    for (int i = 0; i < count; i++)
-        map->method->take(&pass->conv, COARSE, i,
-                          pass->x->data + (s + (size_t)i * step) * map->coarse, worker);
-    map->method->multiply(&pass->conv, FINE, group, count, worker);
-    for (int i = 0; i < count; i++)
-        conv_pass_give(&pass->conv, FINE, group, i,
-                       pass->y->data + (s + (size_t)i * step) * map->fine, false, worker);
+    for (int i = 0; i < run->samples; i++)
+        map->method->take(&pass->conv, COARSE, i, pass->x->data + conv_run_at(run, i) * map->coarse,
+                          run->worker);
+    map->method->multiply(&pass->conv, FINE, run->group, run->samples, run->worker);
+    for (int i = 0; i < run->samples; i++)
+        conv_pass_give(&pass->conv, FINE, run->group, i,
+                       pass->y->data + conv_run_at(run, i) * map->fine, false, run->worker);
 }
 
 static void forward_chunk(void *context, int i, int worker) {
     const Pass *pass = context;
-    int groups = pass->map->groups, end = chunk_end(i, pass->map->batch);
-    for (int n = chunk_begin(i), count; n < end; n += count) {
-        count = conv_pass_count(&pass->conv, n, end);
-        for (int g = 0; g < groups; g++)
-            forward_group(pass, (size_t)n * (size_t)groups + (size_t)g, g, count, worker);
-    }
+    conv_pass_chunk(&pass->conv, i, worker, forward_run, pass);
 }
 
 Tensor *op_conv_transpose(Tape *tape, Tensor *x, Tensor *w, Tensor *b,
@@ -108,38 +102,35 @@ Tensor *op_conv_transpose(Tape *tape, Tensor *x, Tensor *w, Tensor *b,
  *   dw[c,k] = sum over p of x[c,p] columns[k,p]          dw = x columns'
  *   db[o] = sum over q of g[o,q]
  * dw and db also sum over samples: here over those of a chunk, in partials_sum over the chunks. */
-static void backward_group(const Pass *pass, float *partial, size_t s, int group, int count,
-                           int worker) {
+static void backward_run(const void *context, const ConvRun *run) {
+    const Pass *pass = context;
     const ConvMap *map = pass->map;
-    const ConvMethod *method = map->method;
     const ConvPass *conv = &pass->conv;
-    size_t step = (size_t)map->groups, outputs = (size_t)map->sides.channels;
-    float *db = partial + conv->gradient * step + (size_t)group * outputs;
-    for (int i = 0; i < count; i++) {
-        size_t at = s + (size_t)i * step, plane = conv->plane[FINE];
-        const float *g = pass->y->grad + at * map->fine;
+    size_t outputs = (size_t)map->sides.channels, plane = conv->plane[FINE];
+    size_t group = (size_t)run->group;
+    float *partial = pass->partials.data + (size_t)run->chunk * pass->partials.size;
+    float *dw = partial + group * conv->gradient;
+    float *db = partial + run->step * conv->gradient + group * outputs;
+    for (int i = 0; i < run->samples; i++) {
+        size_t s = conv_run_at(run, i);
+        const float *g = pass->y->grad + s * map->fine, *x = pass->x->data + s * map->coarse;
         for (size_t o = 0; pass->bias && o < outputs; o++)
             db[o] += (float)row_sum(g + o * plane, plane);
-        if (pass->weight || pass->x->needs_grad) method->take(conv, FINE, i, g, worker);
-        if (pass->weight) method->take(conv, COARSE, i, pass->x->data + at * map->coarse, worker);
+        if (pass->weight || pass->x->needs_grad) map->method->take(conv, FINE, i, g, run->worker);
+        if (pass->weight) map->method->take(conv, COARSE, i, x, run->worker);
     }
-    if (pass->weight) method->weight(conv, count, partial + (size_t)group * conv->gradient, worker);
+    if (pass->weight) map->method->weight(conv, run->samples, dw, run->worker);
     if (!pass->x->needs_grad) return;
-    method->multiply(conv, COARSE, group, count, worker);
-    for (int i = 0; i < count; i++)
-        conv_pass_give(conv, COARSE, group, i, pass->x->grad + (s + (size_t)i * step) * map->coarse,
-                       true, worker);
+    map->method->multiply(conv, COARSE, run->group, run->samples, run->worker);
+    for (int i = 0; i < run->samples; i++)
+        conv_pass_give(conv, COARSE, run->group, i,
+                       pass->x->grad + conv_run_at(run, i) * map->coarse, true, run->worker);
 }
 
 static void backward_chunk(void *context, int i, int worker) {
     const Pass *pass = context;
-    int groups = pass->map->groups, end = chunk_end(i, pass->map->batch);
-    float *partial = partials_chunk(&pass->partials, i);
-    for (int n = chunk_begin(i), count; n < end; n += count) {
-        count = conv_pass_count(&pass->conv, n, end);
-        for (int g = 0; g < groups; g++)
-            backward_group(pass, partial, (size_t)n * (size_t)groups + (size_t)g, g, count, worker);
-    }
+    partials_chunk(&pass->partials, i);
+    conv_pass_chunk(&pass->conv, i, worker, backward_run, pass);
 }
 
 static void conv_transpose_backward(const Entry *entry) {
