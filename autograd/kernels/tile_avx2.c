@@ -59,15 +59,24 @@ TILE(4, 1)
 TILE(5, 1)
 TILE(6, 1)
 TILE(7, 1)
-TILE(8, 1) TILE(1, 2) TILE(2, 2) TILE(3, 2) TILE(4, 2) TILE(5, 2) TILE(6, 2) TILE(1, 3) TILE(2, 3)
-    TILE(3, 3) TILE(4, 3)
+TILE(8, 1)
+TILE(1, 2)
+TILE(2, 2)
+TILE(3, 2)
+TILE(4, 2)
+TILE(5, 2)
+TILE(6, 2)
+TILE(1, 3)
+TILE(2, 3)
+TILE(3, 3)
+TILE(4, 3)
 #undef TILE
 
-    /* [registers - 1][rows - 1] */
-    static TileOf *const tiles[3][ROWS_MOST] = {
-        {tile_1_1, tile_2_1, tile_3_1, tile_4_1, tile_5_1, tile_6_1, tile_7_1, tile_8_1},
-        {tile_1_2, tile_2_2, tile_3_2, tile_4_2, tile_5_2, tile_6_2},
-        {tile_1_3, tile_2_3, tile_3_3, tile_4_3},
+/* [registers - 1][rows - 1] */
+static TileOf *const tiles[3][ROWS_MOST] = {
+    {tile_1_1, tile_2_1, tile_3_1, tile_4_1, tile_5_1, tile_6_1, tile_7_1, tile_8_1},
+    {tile_1_2, tile_2_2, tile_3_2, tile_4_2, tile_5_2, tile_6_2},
+    {tile_1_3, tile_2_3, tile_3_3, tile_4_3},
 };
 static const int rows_most[3] = {8, 6, 4};
 
