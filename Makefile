@@ -83,7 +83,7 @@ $(BUILD)/%_avx2.o: EXTRA := -mavx2 -mfma
 $(BUILD)/%_vnni.o: EXTRA := -mavx2 -mavx512vl -mavx512vnni
 
 # rows of planes are short: a call of memcpy for each takes longer than copying
-$(BUILD)/autograd/kernels/conv_map.o: EXTRA := -fno-tree-loop-distribute-patterns
+$(BUILD)/autograd/kernels/conv_direct.o: EXTRA := -fno-tree-loop-distribute-patterns
 
 $(BUILD)/tests/test_%: $(BUILD)/tests/test_%.o $(TEST_OBJ) $(BUILD)/libstair.a
 	@echo '  link $@'

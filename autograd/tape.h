@@ -26,6 +26,9 @@ struct Tape {
     Entry *entries; /* in the arena, grown by doubling */
     int count, capacity;
     bool recording; /* false: evaluation, nothing is recorded */
+    /* Linear ops on whole numbers give whole numbers, exactly, while all sums stay below 2^24: they
+     * add nothing but the products of the definition. Else they may take faster ways. */
+    bool exact;
 };
 
 /* A recording tape, or one for evaluation. The caller owns it: tape_free. */

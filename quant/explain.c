@@ -25,6 +25,7 @@ static bool can_explain(const QNode *q, int element, Error *error) {
  * below 2^24 stay exact. */
 static Tensor *inputs_met(const QNode *q, const Tensor *x, int element, Arena *arena) {
     Tape *tape = tape_new(true);
+    tape->exact = true;
     Tensor *w = tensor_zeros(arena, node_tensor(q->node, "weight")->shape);
     w->needs_grad = true;
     w->grad = arena_zeros(arena, sizeof *w->grad * w->count);

@@ -161,32 +161,112 @@ enum { TILE_ROWS = 21, TILE_STEPS = 13, TILE_INPUTS = 100 };
 /* Each kernel against the formula, on whole numbers, whose sums are exact. */
 static void test_tile_products(void **state) {
     (void)state;
-    static _Alignas(64) float b[TILE_STEPS * PANEL_MOST], out[(TILE_ROWS + 1) * PANEL_MOST];
-    float in[TILE_INPUTS], start[PANEL_MOST], wanted[(TILE_ROWS + 1) * PANEL_MOST];
+    enum { PITCH_MOST = PANEL_MOST + 2 * LANE };
+    static _Alignas(64) float b[TILE_STEPS * PITCH_MOST], out[(TILE_ROWS + 1) * PITCH_MOST];
+    float in[TILE_INPUTS], start[PANEL_MOST], wanted[(TILE_ROWS + 1) * PITCH_MOST];
     int32_t row[TILE_ROWS], step[TILE_STEPS];
     Rng rng = rng_stream(2, RNG_TEST, 0);
     for (int trial = 0; trial < 3 * 2 * (TILE_ROWS + 1); trial++) {
         int width = (1 + trial % 3) * LANE, rows = trial / 6;
-        Tile tile = {rows, random_between(&rng, 0, TILE_STEPS), width, in, row, step, b, NULL, out};
+        int b_step = width + random_between(&rng, 0, 2) * LANE;
+        int out_step = width + random_between(&rng, 0, 2) * LANE;
+        Tile tile = {.rows = rows, .width = width, .in = in, .row = row};
+        tile.b_step = b_step;
+        tile.out_step = out_step;
+        tile.steps = random_between(&rng, 0, TILE_STEPS);
+        tile.step = step;
+        tile.b = b;
+        tile.out = out;
         if (trial % 2) tile.start = start;
         for (int r = 0; r < rows; r++) row[r] = random_between(&rng, 0, TILE_INPUTS / 2);
         for (int i = 0; i < tile.steps; i++) step[i] = random_between(&rng, 0, TILE_INPUTS / 2 - 1);
         for (const TileKernel *const *kernel = tile_kernels; *kernel; kernel++) {
             if (!(*kernel)->usable()) continue;
             fill_integers(&rng, in, TILE_INPUTS);
-            fill_integers(&rng, b, TILE_STEPS * PANEL_MOST);
+            fill_integers(&rng, b, TILE_STEPS * PITCH_MOST);
             fill_integers(&rng, start, PANEL_MOST);
-            fill_integers(&rng, out, (TILE_ROWS + 1) * PANEL_MOST);
+            fill_integers(&rng, out, (TILE_ROWS + 1) * PITCH_MOST);
             memcpy(wanted, out, sizeof out);
             for (int r = 0; r < rows; r++)
                 for (int j = 0; j < width; j++) {
-                    float *sum = &wanted[r * width + j];
+                    float *sum = &wanted[r * out_step + j];
                     if (tile.start) *sum = start[j];
                     for (int i = 0; i < tile.steps; i++)
-                        *sum += in[row[r] + step[i]] * b[i * width + j];
+                        *sum += in[row[r] + step[i]] * b[i * b_step + j];
                 }
             (*kernel)->run(&tile);
-            assert_same((*kernel)->name, out, wanted, (TILE_ROWS + 1) * PANEL_MOST);
+            assert_same((*kernel)->name, out, wanted, (TILE_ROWS + 1) * PITCH_MOST);
+        }
+    }
+}
+
+/* ---- the products of planes ---- */
+
+enum { PLANE_CHANNELS = 13, PLANE_TAPS = 7, PLANE_LINES = 5, PLANE_WIDE = 27, PLANE_IN = 200 };
+
+/* One plane's place for channel c, position p. */
+static size_t plane_at(const Plane *plane, int c, int p) {
+    return (size_t)c * plane->step + (size_t)p;
+}
+
+/* What both kernels are to give, on whole numbers. */
+static void plane_formula(const Plane *plane, const float *w, const float *bias, const float *g,
+                          float *out, float *dw, bool add) {
+    for (int c = 0; c < plane->channels; c++)
+        for (int p = 0; p < plane->lines * plane->wide; p++) {
+            const float *in =
+                plane->in + plane->from[p / plane->wide * plane->wide] + p % plane->wide;
+            float sum = bias[c], *at = &out[plane_at(plane, c, p)];
+            for (int t = 0; t < plane->taps; t++) {
+                sum += w[t * plane->w_step + c] * in[plane->offset[t]];
+                dw[t * plane->w_step + c] += g[plane_at(plane, c, p)] * in[plane->offset[t]];
+            }
+            *at = add ? *at + sum : sum;
+        }
+}
+
+static void test_plane_products(void **state) {
+    (void)state;
+    enum {
+        PLANES = PLANE_CHANNELS * (PLANE_LINES * PLANE_WIDE + 3),
+        WEIGHTS = PLANE_TAPS * (PLANE_CHANNELS + 2)
+    };
+    static float g[PLANES], out[PLANES], wanted[PLANES];
+    float in[PLANE_IN + PLANE_WIDE], w[WEIGHTS], dw[WEIGHTS], wanted_dw[WEIGHTS];
+    float bias[PLANE_CHANNELS];
+    int32_t from[PLANE_LINES * PLANE_WIDE], offset[PLANE_TAPS];
+    Rng rng = rng_stream(4, RNG_TEST, 0);
+    for (int trial = 0; trial < 400; trial++) {
+        Plane plane = {random_between(&rng, 1, PLANE_CHANNELS),
+                       random_between(&rng, 1, PLANE_TAPS),
+                       random_between(&rng, 1, PLANE_LINES),
+                       random_between(&rng, LANE, PLANE_WIDE),
+                       in,
+                       from,
+                       offset,
+                       0,
+                       0};
+        plane.step = (size_t)(plane.lines * plane.wide + random_between(&rng, 0, 3));
+        plane.w_step = plane.channels + random_between(&rng, 0, 2);
+        for (int i = 0; i < PLANE_TAPS; i++) offset[i] = random_between(&rng, 0, PLANE_IN / 2);
+        for (int i = 0; i < plane.lines * plane.wide; i++)
+            from[i] = random_between(&rng, 0, PLANE_IN / 2 - 1);
+        bool add = trial % 2;
+        for (const TileKernel *const *kernel = tile_kernels; *kernel; kernel++) {
+            if (!(*kernel)->usable()) continue;
+            fill_integers(&rng, in, PLANE_IN + PLANE_WIDE);
+            fill_integers(&rng, w, WEIGHTS);
+            fill_integers(&rng, dw, WEIGHTS);
+            fill_integers(&rng, bias, PLANE_CHANNELS);
+            fill_integers(&rng, g, PLANES);
+            fill_integers(&rng, out, PLANES);
+            memcpy(wanted, out, sizeof out);
+            memcpy(wanted_dw, dw, sizeof dw);
+            plane_formula(&plane, w, bias, g, wanted, wanted_dw, add);
+            (*kernel)->plane_product(&plane, w, bias, out, add);
+            assert_same((*kernel)->name, out, wanted, PLANES);
+            (*kernel)->plane_gradient(&plane, g, dw);
+            assert_same((*kernel)->name, dw, wanted_dw, WEIGHTS);
         }
     }
 }
@@ -238,6 +318,7 @@ int main(void) {
         cmocka_unit_test(test_default_start_and_chunks),
         cmocka_unit_test(test_gemm),
         cmocka_unit_test(test_tile_products),
+        cmocka_unit_test(test_plane_products),
         cmocka_unit_test(test_tile_transpose),
         cmocka_unit_test(test_panels),
     };

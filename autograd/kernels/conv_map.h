@@ -2,7 +2,7 @@
  *
  * A window moves over a fine plane and stops at P positions, which are the coarse plane. With K =
  * fine channels * kernel places, R coarse channels, and columns[K,P] what lies under the window
- * (which is never copied; sweep.h):
+ * (which is never copied):
  *
  *   down    coarse[r,p] = sum over k of w[r,k] columns[k,p]
  *   up      columns[k,p] = sum over r of w[r,k] coarse[r,p], all that belongs to one fine element
@@ -10,13 +10,19 @@
  *   weight  dw[r,k] = sum over p of coarse[r,p] columns[k,p]
  *
  * A convolution is `down` and goes back by `up`; a transposed convolution is `up` and goes back by
- * `down`: each is the other's derivative. Both find their weight's gradient by `weight`. */
+ * `down`: each is the other's derivative. Both find their weight's gradient by `weight`.
+ *
+ * How it is computed is a method, chosen by the map's shape alone: conv_direct.c, which takes any,
+ * or conv_winograd.c. A worker takes some samples of either side, multiplies, and gives the results
+ * of each. */
 #pragma once
 
 #include "autograd/kernels/sweep.h"
-#include "autograd/kernels/tile.h"
+
+typedef struct ConvMethod ConvMethod;
 
 typedef struct ConvMap {
+    const ConvMethod *method;
     Window window;
     SweepSides sides; /* of one group */
     int batch, groups;
@@ -25,38 +31,68 @@ typedef struct ConvMap {
 } ConvMap;
 
 /* The map between coarse[N, groups * R, ...] and fine[N, groups * C, ...] with w[groups * R, C,
- * kernel...], owned by the arena. */
+ * kernel...], owned by the arena. `exact`: sums of whole numbers are exact while they stay below
+ * 2^24, as they are where nothing but products is added. */
 const ConvMap *conv_map_new(Arena *arena, const Window *window, int groups, const Shape *coarse,
-                            const Shape *fine);
+                            const Shape *fine, bool exact);
 
-/* One direction, ready to run: the weights of all groups in the order of the products, and scratch
- * for every worker. */
+typedef enum ConvSide { COARSE, FINE, SIDES } ConvSide;
+
+/* What a pass is for, any of these: results on the coarse side (down), on the fine side (up), the
+ * weight's gradient. */
+enum { CONV_DOWN = 1 << COARSE, CONV_UP = 1 << FINE, CONV_WEIGHT = 1 << SIDES };
+
+/* The map ready to run, with scratch for every worker. */
 typedef struct ConvPass {
-    const TileKernel *kernel;
-    const Sweep *sweep;
-    size_t packed, frame, panel; /* floats: of one group; of one worker */
-    float *weights, *scratch;
+    const ConvMap *map;
+    void *plan;          /* the method's */
+    int samples;         /* at most, that are worked on together */
+    int channels[SIDES]; /* of one group */
+    size_t plane[SIDES]; /* floats */
+    size_t gradient;     /* floats of one group's dw, in an order of the method's */
 } ConvPass;
 
-/* w and b (NULL: zeros; the result begins with it) may be NULL both, for conv_pass_weight alone.
- * Owned by the arena. */
-ConvPass conv_pass_new(Arena *arena, const Sweep *sweep, int groups, const float *w,
-                       const float *b);
-/* `in` with zeros around it, until the worker's next call. */
-const float *conv_pass_frame(const ConvPass *pass, const float *in, int worker);
-/* The channels of one panel, which begins with channel `begin` (tile.h), to out[width][plane];
- * added to what is there if `add`. */
-void conv_pass_panel(const ConvPass *pass, int group, const float *frame, int begin, float *out,
-                     bool add, int worker);
-/* All channels. */
-void conv_pass_run(const ConvPass *pass, int group, const float *frame, float *out, bool add,
-                   int worker);
+struct ConvMethod {
+    const char *name;
+    bool exact; /* may run where whole numbers shall stay exact */
+    bool (*fits)(const ConvMap *map);
+    /* Fills pass->plan, samples and gradient. Results begin with b (NULL: zeros). */
+    void (*start)(Arena *arena, ConvPass *pass, int uses, const float *w, const float *b);
+    /* One sample's planes[channels][plane] of one group: sample `slot` of those worked on together.
+     * They must stay where they are until their products are made. */
+    void (*take)(const ConvPass *pass, ConvSide side, int slot, const float *planes, int worker);
+    /* The products of `count` samples whose results are on side `to`. */
+    void (*multiply)(const ConvPass *pass, ConvSide to, int group, int count, int worker);
+    /* Of one sample's results the channels of one panel, which begins with channel `begin`
+     * (tile.h), to out[width][plane]; added to what is there if `add`. */
+    void (*give)(const ConvPass *pass, ConvSide side, int group, int slot, int begin, float *out,
+                 bool add, int worker);
+    /* Adds to sums[gradient] what `count` samples, taken on both sides, make of one group's dw. */
+    void (*weight)(const ConvPass *pass, int count, float *sums, int worker);
+    /* Adds one group's sums to dw[R,K]. */
+    void (*unpack)(const ConvPass *pass, const float *sums, float *dw);
+};
 
-/* Gradients of weights, in the order of the products of a sweep_down: floats of one group. */
-size_t conv_pass_gradient(const ConvPass *pass);
-/* Adds coarse columns' to sums, with the frame of the fine side; and the sums over positions of
- * coarse[R,P] to db[R] (NULL: not wanted). */
-void conv_pass_weight(const ConvPass *pass, const float *frame, const float *coarse, float *sums,
-                      float *db, int worker);
-/* Adds one group's sums to dw[R,K]. */
-void conv_pass_unpack(const ConvPass *pass, const float *sums, float *dw);
+/* w and b may be NULL where only CONV_WEIGHT is asked for. Owned by the arena. */
+ConvPass conv_pass_new(Arena *arena, const ConvMap *map, int uses, const float *w, const float *b);
+/* All channels of a sample's results. */
+void conv_pass_give(const ConvPass *pass, ConvSide side, int group, int slot, float *out, bool add,
+                    int worker);
+
+/* One group of some samples of a chunk (parallel.h), to be worked on together. */
+typedef struct ConvRun {
+    int chunk, group, samples, worker;
+    size_t first, step; /* among the groups of all samples: the first sample's; to the next one's */
+} ConvRun;
+
+static inline size_t conv_run_at(const ConvRun *run, int slot) {
+    return run->first + (size_t)slot * run->step;
+}
+/* Calls body for all groups of a chunk's samples. */
+typedef void ConvRunBody(const void *context, const ConvRun *run);
+void conv_pass_chunk(const ConvPass *pass, int chunk, int worker, ConvRunBody *body,
+                     const void *context);
+
+/* In order of preference, NULL at the end; the last, conv_direct, is the definition. */
+extern const ConvMethod *const conv_methods[];
+extern const ConvMethod conv_winograd, conv_direct;

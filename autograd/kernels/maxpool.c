@@ -100,9 +100,55 @@ void maxpool_plane(const Patches *patches, const float *x, float *y, int32_t *wi
     }
 }
 
+/* keep ? x : 0, of the bits: as a condition on floats it would become loads under a mask. */
+static inline float kept(float x, bool keep) {
+    uint32_t bits;
+    memcpy(&bits, &x, sizeof bits);
+    bits &= -(uint32_t)keep;
+    memcpy(&x, &bits, sizeof bits);
+    return x;
+}
+
+/* Each of the four places under a window asks whether it won: nothing is scattered, and each
+ * element is written once. */
+static inline __attribute__((always_inline)) void
+spread_runs(int run, int rows, int width, int pitch, bool relu, const float *restrict y,
+            const float *restrict dy, const int32_t *restrict winner, float *restrict dx) {
+    for (int h = 0; h < rows; h++)
+        for (int i = 0; i < width; i += run) {
+            int begin = i + run < width ? i : width - run, from = h * width + begin;
+            int first = 2 * h * pitch + 2 * begin;
+            float *top = dx + first, *bottom = top + pitch;
+#pragma GCC unroll 1 /* a loop of vectors, not straight code */
+            for (int k = 0; k < run; k++) {
+                float g = kept(dy[from + k], !(relu & (y[from + k] <= 0)));
+                int32_t at = winner[from + k] - first - 2 * k;
+                top[2 * k] = kept(g, at == 0);
+                top[2 * k + 1] = kept(g, at == 1);
+                bottom[2 * k] = kept(g, at == pitch);
+                bottom[2 * k + 1] = kept(g, at == pitch + 1);
+            }
+        }
+}
+
+VECTOR static void spread_long(int rows, int width, int pitch, bool relu, const float *y,
+                               const float *dy, const int32_t *winner, float *dx) {
+    spread_runs(LONG, rows, width, pitch, relu, y, dy, winner, dx);
+}
+VECTOR static void spread_short(int rows, int width, int pitch, bool relu, const float *y,
+                                const float *dy, const int32_t *winner, float *dx) {
+    spread_runs(SHORT, rows, width, pitch, relu, y, dy, winner, dx);
+}
+
 void maxpool_plane_gradient(const Patches *patches, const float *y, const float *dy, bool relu,
                             const int32_t *winner, float *dx) {
-    memset(dx, 0, sizeof *dx * patches_plane(patches));
+    int rows = patches->out[1], width = patches->out[2], pitch = patches->in[2];
+    bool usual = is_usual(patches), covered = pitch == 2 * width && patches->in[1] == 2 * rows;
+    if (!usual || !covered) memset(dx, 0, sizeof *dx * patches_plane(patches));
+    if (usual) {
+        (width < LONG ? spread_short : spread_long)(rows, width, pitch, relu, y, dy, winner, dx);
+        return;
+    }
     int count = patches_columns(patches);
     for (int j = 0; j < count; j++) {
         float g = relu & (y[j] <= 0) ? 0 : dy[j]; /* a selection, no branch */

@@ -31,6 +31,27 @@ VECTOR double row_dot(const float *a, float a_mean, const float *x, float mean, 
     return lanes_sum(lane);
 }
 
+VECTOR void row_sums(const float *a, const float *x, float mean, size_t count, double sums[2]) {
+    enum { HALF = LANES / 2 };
+    union {
+        Lanes half[2];
+        float lane[LANES];
+    } sum = {0}, dot = {0};
+    size_t i = 0;
+    for (; i + LANES <= count; i += LANES)
+        for (int h = 0; h < 2; h++) {
+            Lanes left = *(const LanesAt *)(a + i + h * HALF);
+            sum.half[h] += left;
+            dot.half[h] += left * (*(const LanesAt *)(x + i + h * HALF) - mean);
+        }
+    for (size_t k = 0; i + k < count; k++) {
+        sum.lane[k] += a[i + k];
+        dot.lane[k] += a[i + k] * (x[i + k] - mean);
+    }
+    sums[0] = lanes_sum(sum.lane);
+    sums[1] = lanes_sum(dot.lane);
+}
+
 static float mean_of(const double moments[2], size_t count) {
     return (float)(moments[0] / (double)count);
 }

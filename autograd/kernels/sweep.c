@@ -11,6 +11,8 @@
  * else is the product of three of them. */
 #include "autograd/kernels/sweep.h"
 
+#include <string.h>
+
 typedef struct Axis {
     int count, first, step; /* results: j = 0 .. count-1 is first + j step */
     int move;
@@ -148,6 +150,7 @@ static size_t volume(const int size[SPATIAL]) {
 
 /* Indices are 32 bits wide: a frame beyond that is more memory than there is. */
 static void measure(Sweep *sweep, const int out[SPATIAL]) {
+    memcpy(sweep->out, out, sizeof sweep->out);
     sweep->in_plane = volume(sweep->size);
     sweep->out_plane = volume(out);
     sweep->frame_floats = size_mul(volume(sweep->frame), (size_t)sweep->in_channels);

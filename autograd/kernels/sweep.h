@@ -31,6 +31,7 @@ typedef struct SweepClass {
 typedef struct Sweep {
     int in_channels, out_channels;
     int size[SPATIAL], before[SPATIAL], frame[SPATIAL]; /* D H W: input, zeros before it, frame */
+    int out[SPATIAL];                                   /* the result */
     size_t in_plane, out_plane, frame_floats;           /* floats; the frame's of all channels */
     bool framed;                                        /* false: the frame is the input */
     size_t weight_step, weights; /* from one channel of the result to the next; all */

@@ -13,15 +13,18 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "autograd/kernels/plane.h"
+
 enum { LANE = 8, PANEL_MOST = 3 * LANE };
 
 typedef struct Tile {
     int rows, steps, width; /* width: LANE, 2 LANE or 3 LANE */
+    int b_step, out_step;   /* from one row to the next; multiples of LANE */
     const float *in;
     const int32_t *row, *step; /* [rows] [steps] */
-    const float *b;            /* [steps][width], aligned to 32 bytes */
+    const float *b;            /* [steps][b_step], aligned to 32 bytes */
     const float *start;        /* [width]; NULL: what out holds */
-    float *out;                /* [rows][width], aligned to 32 bytes */
+    float *out;                /* [rows][out_step], aligned to 32 bytes */
 } Tile;
 
 typedef struct TileKernel {
@@ -31,6 +34,8 @@ typedef struct TileKernel {
     /* to[c][r] = from[r][c], added to what is there if `add`. */
     void (*transpose)(int rows, int columns, const float *from, int from_stride, float *to,
                       int to_stride, bool add);
+    PlaneProduct *plane_product;
+    PlaneGradient *plane_gradient;
 } TileKernel;
 
 /* In order of preference, NULL at the end; the last, tile_scalar, is the definition. */

@@ -16,21 +16,21 @@ enum { ROWS_MOST = 8 };
 static inline __attribute__((always_inline)) void tile_of(int rows, int registers, const Tile *t,
                                                           int first) {
     const float *in[ROWS_MOST], *b = t->b;
-    float *out = t->out + (size_t)first * (size_t)t->width;
+    size_t b_step = (size_t)t->b_step, out_step = (size_t)t->out_step;
+    float *out = t->out + (size_t)first * out_step;
     __m256 sum[ROWS_MOST][3], right[3];
 #pragma GCC unroll 8
     for (int r = 0; r < rows; r++) {
         in[r] = t->in + t->row[first + r];
+        const float *begin = t->start ? t->start : out + (size_t)r * out_step;
 #pragma GCC unroll 3
-        for (int v = 0; v < registers; v++)
-            sum[r][v] =
-                _mm256_loadu_ps((t->start ? t->start : out + r * registers * LANE) + v * LANE);
+        for (int v = 0; v < registers; v++) sum[r][v] = _mm256_loadu_ps(begin + v * LANE);
     }
     for (const int32_t *step = t->step, *end = step + t->steps; step < end; step++) {
         ptrdiff_t at = *step;
 #pragma GCC unroll 3
         for (int v = 0; v < registers; v++) right[v] = _mm256_load_ps(b + v * LANE);
-        b += registers * LANE;
+        b += b_step;
 #pragma GCC unroll 8
         for (int r = 0; r < rows; r++) {
             __m256 left = _mm256_broadcast_ss(in[r] + at);
@@ -43,7 +43,7 @@ static inline __attribute__((always_inline)) void tile_of(int rows, int register
     for (int r = 0; r < rows; r++)
 #pragma GCC unroll 3
         for (int v = 0; v < registers; v++)
-            _mm256_store_ps(out + (r * registers + v) * LANE, sum[r][v]);
+            _mm256_store_ps(out + (size_t)r * out_step + v * LANE, sum[r][v]);
 }
 
 typedef void TileOf(const Tile *t, int first);
@@ -56,15 +56,27 @@ TILE(1, 1)
 TILE(2, 1)
 TILE(3, 1)
 TILE(4, 1)
-TILE(5, 1) TILE(6, 1) TILE(7, 1) TILE(8, 1) TILE(1, 2) TILE(2, 2) TILE(3, 2) TILE(4, 2) TILE(5, 2)
-    TILE(6, 2) TILE(1, 3) TILE(2, 3) TILE(3, 3) TILE(4, 3)
+TILE(5, 1)
+TILE(6, 1)
+TILE(7, 1)
+TILE(8, 1)
+TILE(1, 2)
+TILE(2, 2)
+TILE(3, 2)
+TILE(4, 2)
+TILE(5, 2)
+TILE(6, 2)
+TILE(1, 3)
+TILE(2, 3)
+TILE(3, 3)
+TILE(4, 3)
 #undef TILE
 
-    /* [registers - 1][rows - 1] */
-    static TileOf *const tiles[3][ROWS_MOST] = {
-        {tile_1_1, tile_2_1, tile_3_1, tile_4_1, tile_5_1, tile_6_1, tile_7_1, tile_8_1},
-        {tile_1_2, tile_2_2, tile_3_2, tile_4_2, tile_5_2, tile_6_2},
-        {tile_1_3, tile_2_3, tile_3_3, tile_4_3},
+/* [registers - 1][rows - 1] */
+static TileOf *const tiles[3][ROWS_MOST] = {
+    {tile_1_1, tile_2_1, tile_3_1, tile_4_1, tile_5_1, tile_6_1, tile_7_1, tile_8_1},
+    {tile_1_2, tile_2_2, tile_3_2, tile_4_2, tile_5_2, tile_6_2},
+    {tile_1_3, tile_2_3, tile_3_3, tile_4_3},
 };
 static const int rows_most[3] = {8, 6, 4};
 
@@ -129,4 +141,6 @@ const TileKernel tile_avx2 = {
     .usable = avx2_usable,
     .run = avx2_run,
     .transpose = avx2_transpose,
+    .plane_product = plane_product__avx2,
+    .plane_gradient = plane_gradient__avx2,
 };

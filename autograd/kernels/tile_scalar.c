@@ -6,9 +6,9 @@
 static void scalar_run(const Tile *t) {
     for (int r = 0; r < t->rows; r++) {
         const float *in = t->in + t->row[r], *b = t->b;
-        float *out = t->out + (size_t)r * (size_t)t->width, sum[PANEL_MOST];
+        float *out = t->out + (size_t)r * (size_t)t->out_step, sum[PANEL_MOST];
         for (int j = 0; j < t->width; j++) sum[j] = t->start ? t->start[j] : out[j];
-        for (int i = 0; i < t->steps; i++, b += t->width)
+        for (int i = 0; i < t->steps; i++, b += t->b_step)
             for (int j = 0; j < t->width; j++) sum[j] += in[t->step[i]] * b[j];
         for (int j = 0; j < t->width; j++) out[j] = sum[j];
     }
@@ -33,4 +33,6 @@ const TileKernel tile_scalar = {
     .usable = scalar_usable,
     .run = scalar_run,
     .transpose = scalar_transpose,
+    .plane_product = plane_product__scalar,
+    .plane_gradient = plane_gradient__scalar,
 };

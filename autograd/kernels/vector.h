@@ -3,6 +3,11 @@
  * order, and products are not contracted (the Makefile's -ffp-contract=off). */
 #pragma once
 
+/* Where a compiler finds no vectors in a loop: eight floats at once, in one register or in two. The
+ * arithmetic is that of the elements. LanesAt is how they lie anywhere in memory. */
+typedef float Lanes __attribute__((vector_size(8 * sizeof(float)), may_alias));
+typedef Lanes LanesAt __attribute__((aligned(sizeof(float))));
+
 #ifdef __x86_64__
 #define VECTOR __attribute__((target_clones("avx2", "default")))
 #else

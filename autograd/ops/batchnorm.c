@@ -213,9 +213,8 @@ static void sum_plane(void *context, size_t p, int worker) {
     size_t row = (size_t)b->row;
     const float *dy = result_gradient(b, p, back->planes + (size_t)worker * row);
     tail_addend_gradient(b->tail, p, dy, back->entry->fresh >> ADDEND & 1);
-    back->sums[2 * p] = row_sum(dy, row);
-    back->sums[2 * p + 1] =
-        row_dot(dy, 0, back->entry->in[0]->data + p * row, b->mean[p % (size_t)b->channels], row);
+    row_sums(dy, back->entry->in[0]->data + p * row, b->mean[p % (size_t)b->channels], row,
+             back->sums + 2 * p);
 }
 
 static void add_channel(void *context, int c, int worker) {

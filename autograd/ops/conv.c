@@ -8,6 +8,8 @@
 #include "autograd/kernels/conv_map.h"
 #include "autograd/kernels/parallel.h"
 #include "autograd/kernels/partials.h"
+#include "autograd/kernels/sums.h"
+#include "autograd/kernels/tile.h"
 #include "autograd/op.h"
 #include "autograd/ops.h"
 #include "autograd/tail.h"
@@ -30,9 +32,9 @@ typedef struct Pass {
     Tensor *x;
     float *planes; /* of the value, between the products and the tail: worker_planes a worker */
     size_t worker_planes;
-    ConvPass down, up;
-    Partials partials; /* of a chunk: dw by group as conv_pass_weight leaves it, then db[O] */
-    size_t weights;    /* floats of one group's dw there */
+    ConvPass conv;
+    bool sums;         /* gradients of w or b are wanted */
+    Partials partials; /* of a chunk: dw by group as the method leaves it, then db[O] */
     unsigned fresh;    /* the entry's */
 } Pass;
 
@@ -52,29 +54,34 @@ static void check_shapes(const Tensor *x, const Tensor *w, const Tensor *b, cons
           shape_text(ws, text[0]), shape_text(&b->shape, text[1]));
 }
 
-/* Each panel of channels, and its tail while it is in the cache. */
-static void forward_group(const Pass *pass, size_t s, int group, int worker) {
-    const ConvMap *map = pass->map;
+/* One sample's group. Each panel of channels, and its tail while it is in the cache. */
+static void give_value(const Pass *pass, const ConvRun *run, int slot) {
     const TailWork *tail = pass->tail;
-    int rows = map->sides.rows;
-    size_t first = s * (size_t)rows; /* plane of the value */
-    float *planes = pass->planes + (size_t)worker * pass->worker_planes;
-    const float *x = conv_pass_frame(&pass->down, pass->x->data + s * map->fine, worker);
+    int rows = pass->map->sides.rows;
+    size_t first = conv_run_at(run, slot) * (size_t)rows; /* plane of the value */
+    float *planes = pass->planes + (size_t)run->worker * pass->worker_planes;
     for (int c = 0, width; c < rows; c += width) {
         width = panel_width(rows, c);
         float *to = tail_target(tail, first + (size_t)c, planes);
-        conv_pass_panel(&pass->down, group, x, c, to, false, worker);
+        pass->map->method->give(&pass->conv, COARSE, run->group, slot, c, to, false, run->worker);
         for (int j = c; j < c + width && j < rows; j++, to += tail->plane)
             tail_run(tail, first + (size_t)j, to);
     }
 }
 
+static void forward_run(const void *context, const ConvRun *run) {
+    const Pass *pass = context;
+    const ConvMap *map = pass->map;
+    for (int i = 0; i < run->samples; i++)
+        map->method->take(&pass->conv, FINE, i, pass->x->data + conv_run_at(run, i) * map->fine,
+                          run->worker);
+    map->method->multiply(&pass->conv, COARSE, run->group, run->samples, run->worker);
+    for (int i = 0; i < run->samples; i++) give_value(pass, run, i);
+}
+
 static void forward_chunk(void *context, int i, int worker) {
     const Pass *pass = context;
-    int groups = pass->map->groups;
-    for (int n = chunk_begin(i); n < chunk_end(i, pass->map->batch); n++)
-        for (int g = 0; g < groups; g++)
-            forward_group(pass, (size_t)n * (size_t)groups + (size_t)g, g, worker);
+    conv_pass_chunk(&pass->conv, i, worker, forward_run, pass);
 }
 
 /* `count` planes of the value for each worker. */
@@ -89,7 +96,8 @@ Tensor *op_conv_tail(Tape *tape, Tensor *x, Tensor *w, Tensor *b, const ConvSpec
     check_shapes(x, w, b, spec);
     Shape value = window_shape(&spec->window, &x->shape, w->shape.dim[0]);
     Conv *conv = arena_alloc(tape->arena, sizeof *conv);
-    conv->map = conv_map_new(tape->arena, &spec->window, spec->groups, &value, &x->shape);
+    conv->map =
+        conv_map_new(tape->arena, &spec->window, spec->groups, &value, &x->shape, tape->exact);
     conv->tail = tail_new(tape, tail, &value);
     Tensor *y = conv->tail->out;
     y->defers = tail_empty(&conv->tail->tail);
@@ -97,8 +105,7 @@ Tensor *op_conv_tail(Tape *tape, Tensor *x, Tensor *w, Tensor *b, const ConvSpec
 
     ArenaMark mark = arena_mark(tape->arena);
     Pass pass = {.map = conv->map, .tail = conv->tail, .x = x};
-    pass.down = conv_pass_new(tape->arena, sweep_down(tape->arena, &pass.map->sides),
-                              pass.map->groups, w->data, b ? b->data : NULL);
+    pass.conv = conv_pass_new(tape->arena, pass.map, CONV_DOWN, w->data, b ? b->data : NULL);
     if (pass.tail->tail.pool) make_planes(tape->arena, &pass, PANEL_MOST);
     parallel_for(chunk_count(pass.map->batch), forward_chunk, &pass);
     arena_rewind(tape->arena, mark);
@@ -129,40 +136,57 @@ static const float *group_gradient(const Pass *pass, size_t s, int worker) {
     return planes;
 }
 
+static float *chunk_sums(const Pass *pass, const ConvRun *run) {
+    return pass->partials.data + (size_t)run->chunk * pass->partials.size;
+}
+
+/* db, and x for dw. */
+static void add_sample(const Pass *pass, const ConvRun *run, int slot, const float *g) {
+    const ConvPass *conv = &pass->conv;
+    size_t rows = (size_t)pass->map->sides.rows, plane = conv->plane[COARSE];
+    float *db = chunk_sums(pass, run) + run->step * conv->gradient + (size_t)run->group * rows;
+    for (size_t r = 0; r < rows; r++) db[r] += (float)row_sum(g + r * plane, plane);
+    const float *x = pass->x->data + conv_run_at(run, slot) * pass->map->fine;
+    pass->map->method->take(conv, FINE, slot, x, run->worker);
+}
+
 /* With g[O,P] = d loss / d y of one sample and group:
  *   dw[o,k] = sum over p of g[o,p] columns[k,p]          dw = g columns'
  *   dcolumns[k,p] = sum over o of w[o,k] g[o,p]          dcolumns = w' g, each added to its dx
  *   db[o] = sum over p of g[o,p]
  * dw and db also sum over samples: here over those of a chunk, in partials_sum over the chunks. */
-static void backward_group(const Pass *pass, float *partial, size_t s, int group, int worker) {
+static void backward_run(const void *context, const ConvRun *run) {
+    const Pass *pass = context;
     const ConvMap *map = pass->map;
-    const float *g = group_gradient(pass, s, worker);
-    if (pass->weights) {
-        const float *x = conv_pass_frame(&pass->down, pass->x->data + s * map->fine, worker);
-        float *db = partial + pass->weights * (size_t)map->groups + group * map->sides.rows;
-        conv_pass_weight(&pass->down, x, g, partial + (size_t)group * pass->weights, db, worker);
+    const ConvPass *conv = &pass->conv;
+    for (int i = 0; i < run->samples; i++) {
+        const float *g = group_gradient(pass, conv_run_at(run, i), run->worker);
+        map->method->take(conv, COARSE, i, g, run->worker);
+        if (pass->sums) add_sample(pass, run, i, g);
     }
-    if (pass->x->needs_grad)
-        conv_pass_run(&pass->up, group, conv_pass_frame(&pass->up, g, worker),
-                      pass->x->grad + s * map->fine, !(pass->fresh & 1), worker);
+    if (pass->sums)
+        map->method->weight(conv, run->samples,
+                            chunk_sums(pass, run) + (size_t)run->group * conv->gradient,
+                            run->worker);
+    if (!pass->x->needs_grad) return;
+    map->method->multiply(conv, FINE, run->group, run->samples, run->worker);
+    for (int i = 0; i < run->samples; i++)
+        conv_pass_give(conv, FINE, run->group, i, pass->x->grad + conv_run_at(run, i) * map->fine,
+                       !(pass->fresh & 1), run->worker);
 }
 
 static void backward_chunk(void *context, int i, int worker) {
     const Pass *pass = context;
-    int groups = pass->map->groups;
-    float *partial = pass->weights ? partials_chunk(&pass->partials, i) : NULL;
-    for (int n = chunk_begin(i); n < chunk_end(i, pass->map->batch); n++)
-        for (int g = 0; g < groups; g++)
-            backward_group(pass, partial, (size_t)n * (size_t)groups + (size_t)g, g, worker);
+    if (pass->sums) partials_chunk(&pass->partials, i);
+    conv_pass_chunk(&pass->conv, i, worker, backward_run, pass);
 }
 
 static void add_sums(const Pass *pass, Tensor *w, Tensor *b) {
     const ConvMap *map = pass->map;
     const float *sums = partials_sum(&pass->partials);
-    for (int g = 0; w->needs_grad && g < map->groups; g++)
-        conv_pass_unpack(&pass->down, sums + (size_t)g * pass->weights,
-                         w->grad + (size_t)g * map->weights);
-    sums += pass->weights * (size_t)map->groups;
+    for (int g = 0; g < map->groups; g++, sums += pass->conv.gradient)
+        if (w->needs_grad)
+            map->method->unpack(&pass->conv, sums, w->grad + (size_t)g * map->weights);
     for (size_t o = 0; b && b->needs_grad && o < b->count; o++) b->grad[o] += sums[o];
 }
 
@@ -175,17 +199,15 @@ static void conv_backward(const Entry *entry) {
     Pass pass = {.map = map, .tail = conv->tail, .x = entry->in[0], .fresh = entry->fresh};
     if (!tail_empty(&conv->tail->tail) || conv->tail->out->deferred)
         make_planes(arena, &pass, map->sides.rows);
-    if (pass.x->needs_grad)
-        pass.up = conv_pass_new(arena, sweep_up(arena, &map->sides), map->groups, w->data, NULL);
-    bool sums = w->needs_grad || (b && b->needs_grad);
-    if (sums) {
-        pass.down = conv_pass_new(arena, sweep_down(arena, &map->sides), map->groups, NULL, NULL);
-        pass.weights = conv_pass_gradient(&pass.down);
-        size_t size = size_mul(pass.weights, (size_t)map->groups) + (size_t)w->shape.dim[0];
+    pass.sums = w->needs_grad || (b && b->needs_grad);
+    int uses = (pass.x->needs_grad ? CONV_UP : 0) | (pass.sums ? CONV_WEIGHT : 0);
+    pass.conv = conv_pass_new(arena, map, uses, w->data, NULL);
+    if (pass.sums) {
+        size_t size = size_mul(pass.conv.gradient, (size_t)map->groups) + (size_t)w->shape.dim[0];
         pass.partials = partials_sized(arena, size, map->batch);
     }
     parallel_for(chunk_count(map->batch), backward_chunk, &pass);
-    if (sums) add_sums(&pass, w, b);
+    if (pass.sums) add_sums(&pass, w, b);
     arena_rewind(arena, mark);
 }
 
@@ -226,6 +248,11 @@ static const struct {
      false,
      {{{1, 1, 1}, {1, 1, 1}, {0, 0, 0}, {1, 1, 1}, {0, 0, 0}}, 1}},
     {{3, {3, 2, 9}}, 3, true, false, {{{1, 1, 3}, {1, 1, 2}, {0, 0, 2}, {1, 1, 3}, {0, 0, 0}}, 1}},
+    {{4, {2, 13, 7, 6}},
+     14,
+     true,
+     false,
+     {{{1, 3, 3}, {1, 1, 1}, {0, 1, 0}, {1, 1, 1}, {0, 0, 1}}, 1}},
     {{5, {2, 2, 4, 3, 5}},
      2,
      true,

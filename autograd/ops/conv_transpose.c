@@ -20,10 +20,9 @@ extern const Op conv_transpose_op;
 typedef struct Pass {
     const ConvMap *map;
     Tensor *x, *y;
-    ConvPass down, up;
-    bool bias;         /* its gradient is wanted */
-    Partials partials; /* of a chunk: dw by group as conv_pass_weight leaves it, then db[O] */
-    size_t weights;    /* floats of one group's dw there; 0: not wanted */
+    ConvPass conv;
+    bool bias, weight; /* their gradients are wanted */
+    Partials partials; /* of a chunk: dw by group as the method leaves it, then db[O] */
 } Pass;
 
 static void check_shapes(const Tensor *x, const Tensor *w, const Tensor *b,
@@ -65,15 +64,21 @@ static Shape result_shape(const ConvTransposeSpec *spec, const Shape *x, int cha
     return out;
 }
 
-static void forward_chunk(void *context, int i, int worker) {
+static void forward_run(const void *context, const ConvRun *run) {
     const Pass *pass = context;
     const ConvMap *map = pass->map;
-    for (int n = chunk_begin(i); n < chunk_end(i, map->batch); n++)
-        for (int g = 0; g < map->groups; g++) {
-            size_t s = (size_t)n * (size_t)map->groups + (size_t)g;
-            const float *x = conv_pass_frame(&pass->up, pass->x->data + s * map->coarse, worker);
-            conv_pass_run(&pass->up, g, x, pass->y->data + s * map->fine, false, worker);
-        }
+    for (int i = 0; i < run->samples; i++)
+        map->method->take(&pass->conv, COARSE, i, pass->x->data + conv_run_at(run, i) * map->coarse,
+                          run->worker);
+    map->method->multiply(&pass->conv, FINE, run->group, run->samples, run->worker);
+    for (int i = 0; i < run->samples; i++)
+        conv_pass_give(&pass->conv, FINE, run->group, i,
+                       pass->y->data + conv_run_at(run, i) * map->fine, false, run->worker);
+}
+
+static void forward_chunk(void *context, int i, int worker) {
+    const Pass *pass = context;
+    conv_pass_chunk(&pass->conv, i, worker, forward_run, pass);
 }
 
 Tensor *op_conv_transpose(Tape *tape, Tensor *x, Tensor *w, Tensor *b,
@@ -81,13 +86,12 @@ Tensor *op_conv_transpose(Tape *tape, Tensor *x, Tensor *w, Tensor *b,
     check_shapes(x, w, b, spec);
     Tensor *y = tape_tensor(tape, result_shape(spec, &x->shape, w->shape.dim[1] * spec->groups));
     const ConvMap *map =
-        conv_map_new(tape->arena, &spec->window, spec->groups, &x->shape, &y->shape);
+        conv_map_new(tape->arena, &spec->window, spec->groups, &x->shape, &y->shape, tape->exact);
     tape_record(tape, &conv_transpose_op, y, 3, (Tensor *[]){x, w, b}, (void *)map);
 
     ArenaMark mark = arena_mark(tape->arena);
     Pass pass = {.map = map, .x = x, .y = y};
-    pass.up = conv_pass_new(tape->arena, sweep_up(tape->arena, &map->sides), map->groups, w->data,
-                            b ? b->data : NULL);
+    pass.conv = conv_pass_new(tape->arena, map, CONV_UP, w->data, b ? b->data : NULL);
     parallel_for(chunk_count(map->batch), forward_chunk, &pass);
     arena_rewind(tape->arena, mark);
     return y;
@@ -98,30 +102,35 @@ Tensor *op_conv_transpose(Tape *tape, Tensor *x, Tensor *w, Tensor *b,
  *   dw[c,k] = sum over p of x[c,p] columns[k,p]          dw = x columns'
  *   db[o] = sum over q of g[o,q]
  * dw and db also sum over samples: here over those of a chunk, in partials_sum over the chunks. */
-static void backward_group(const Pass *pass, float *partial, size_t s, int group, int worker) {
+static void backward_run(const void *context, const ConvRun *run) {
+    const Pass *pass = context;
     const ConvMap *map = pass->map;
-    int outputs = map->sides.channels;
-    const float *g = pass->y->grad + s * map->fine;
-    size_t plane = map->fine / (size_t)outputs;
-    float *db = partial + pass->weights * (size_t)map->groups + group * outputs;
-    for (int o = 0; pass->bias && o < outputs; o++)
-        db[o] += (float)row_sum(g + (size_t)o * plane, plane);
-    if (!pass->weights && !pass->x->needs_grad) return;
-    const float *frame = conv_pass_frame(&pass->down, g, worker);
-    if (pass->weights)
-        conv_pass_weight(&pass->down, frame, pass->x->data + s * map->coarse,
-                         partial + (size_t)group * pass->weights, NULL, worker);
-    if (pass->x->needs_grad)
-        conv_pass_run(&pass->down, group, frame, pass->x->grad + s * map->coarse, true, worker);
+    const ConvPass *conv = &pass->conv;
+    size_t outputs = (size_t)map->sides.channels, plane = conv->plane[FINE];
+    size_t group = (size_t)run->group;
+    float *partial = pass->partials.data + (size_t)run->chunk * pass->partials.size;
+    float *dw = partial + group * conv->gradient;
+    float *db = partial + run->step * conv->gradient + group * outputs;
+    for (int i = 0; i < run->samples; i++) {
+        size_t s = conv_run_at(run, i);
+        const float *g = pass->y->grad + s * map->fine, *x = pass->x->data + s * map->coarse;
+        for (size_t o = 0; pass->bias && o < outputs; o++)
+            db[o] += (float)row_sum(g + o * plane, plane);
+        if (pass->weight || pass->x->needs_grad) map->method->take(conv, FINE, i, g, run->worker);
+        if (pass->weight) map->method->take(conv, COARSE, i, x, run->worker);
+    }
+    if (pass->weight) map->method->weight(conv, run->samples, dw, run->worker);
+    if (!pass->x->needs_grad) return;
+    map->method->multiply(conv, COARSE, run->group, run->samples, run->worker);
+    for (int i = 0; i < run->samples; i++)
+        conv_pass_give(conv, COARSE, run->group, i,
+                       pass->x->grad + conv_run_at(run, i) * map->coarse, true, run->worker);
 }
 
 static void backward_chunk(void *context, int i, int worker) {
     const Pass *pass = context;
-    int groups = pass->map->groups;
-    float *partial = partials_chunk(&pass->partials, i);
-    for (int n = chunk_begin(i); n < chunk_end(i, pass->map->batch); n++)
-        for (int g = 0; g < groups; g++)
-            backward_group(pass, partial, (size_t)n * (size_t)groups + (size_t)g, g, worker);
+    partials_chunk(&pass->partials, i);
+    conv_pass_chunk(&pass->conv, i, worker, backward_run, pass);
 }
 
 static void conv_transpose_backward(const Entry *entry) {
@@ -130,17 +139,19 @@ static void conv_transpose_backward(const Entry *entry) {
     Arena *arena = entry->tape->arena;
     ArenaMark mark = arena_mark(arena);
     size_t groups = (size_t)map->groups;
-    Pass pass = {.map = map, .x = entry->in[0], .y = entry->out, .bias = b && b->needs_grad};
-    pass.down = conv_pass_new(arena, sweep_down(arena, &map->sides), map->groups, w->data, NULL);
-    pass.weights = w->needs_grad ? conv_pass_gradient(&pass.down) : 0;
-    size_t size = size_mul(pass.weights, groups) + groups * (size_t)map->sides.channels;
+    Pass pass = {.map = map, .x = entry->in[0], .y = entry->out};
+    pass.bias = b && b->needs_grad;
+    pass.weight = w->needs_grad;
+    int uses = (pass.x->needs_grad ? CONV_DOWN : 0) | (pass.weight ? CONV_WEIGHT : 0);
+    pass.conv = conv_pass_new(arena, map, uses, w->data, NULL);
+    size_t size = size_mul(pass.conv.gradient, groups) + groups * (size_t)map->sides.channels;
     pass.partials = partials_sized(arena, size, map->batch);
     parallel_for(chunk_count(map->batch), backward_chunk, &pass);
     const float *sums = partials_sum(&pass.partials);
-    for (size_t g = 0; pass.weights && g < groups; g++)
-        conv_pass_unpack(&pass.down, sums + g * pass.weights, w->grad + g * map->weights);
+    for (size_t g = 0; pass.weight && g < groups; g++)
+        map->method->unpack(&pass.conv, sums + g * pass.conv.gradient, w->grad + g * map->weights);
     for (size_t o = 0; pass.bias && o < b->count; o++)
-        b->grad[o] += sums[pass.weights * groups + o];
+        b->grad[o] += sums[pass.conv.gradient * groups + o];
     arena_rewind(arena, mark);
 }
 
@@ -185,6 +196,11 @@ static const struct {
      1,
      0,
      {{{1, 1, 3}, {1, 1, 2}, {0, 0, 2}, {1, 1, 3}, {0, 0, 0}}, {0, 0, 1}, 1}},
+    {{4, {2, 14, 7, 4}},
+     13,
+     1,
+     0,
+     {{{1, 3, 3}, {1, 1, 1}, {0, 1, 0}, {1, 1, 1}, {0, 0, 0}}, {0, 0, 0}, 1}},
     {{5, {2, 2, 2, 3, 2}},
      4,
      1,

@@ -234,6 +234,15 @@ static void requantize_chunk(void *context, int index, int worker) {
         }
 }
 
+/* apply on a tape that is exact. */
+static Tensor *apply_exactly(Tape *tape, const Node *node, Tensor *x, Tensor *w) {
+    bool before = tape->exact;
+    tape->exact = true;
+    Tensor *y = node->layer->apply(tape, node, x, w, NULL);
+    tape->exact = before;
+    return y;
+}
+
 /* Float sums of whole numbers are exact while they stay below 2^24. Where they might not, x is cut
  * into digits, x = sum of digit[i] * base^i, small enough that the sums of each digit are exact:
  * apply is linear. */
@@ -269,7 +278,7 @@ static Tensor *exact(const Run *run, const QNode *q, Tensor *const in[]) {
             digit->data[i] = (float)(value % base);
             rest->data[i] = (float)(value / base);
         }
-        parts.sums = node->layer->apply(run->tape, node, digit, weight, NULL)->data;
+        parts.sums = apply_exactly(run->tape, node, digit, weight)->data;
         parts.weight = (int32_t)place;
         parallel_for(chunk_count(samples), add_chunk, &parts);
     }
