@@ -212,7 +212,8 @@ static void test_exact(void **state) {
     for (size_t i = 0; i < w->count; i++) w->data[i] = (float)random_between(&rng, -127, 127);
     w->needs_grad = true;
     tensor_grad(arena, w);
-    Tensor *y = op_conv(tape, x, w, NULL, &(ConvSpec){{{1, 3, 3}, {1, 1, 1}, {0}, {1, 1, 1}}, 1});
+    Tensor *y = op_conv(tape, x, w, NULL,
+                        &(ConvSpec){{{1, 3, 3}, {1, 1, 1}, {0}, {1, 1, 1}, {0, 0, 0}}, 1});
     for (int r = 0; r < C; r++)
         for (int p = 0; p < OUT * OUT; p++) {
             long sum = 0;
@@ -265,7 +266,7 @@ static void test_bits(void **state) {
     enum { N = 11, C = 24, SIZE = 9 };
     Rng rng = rng_stream(7, RNG_TEST, 0);
     Arena *arena = arena_new();
-    const ConvSpec spec = {{{1, 3, 3}, {1, 1, 1}, {0, 1, 1}, {1, 1, 1}}, 1};
+    const ConvSpec spec = {{{1, 3, 3}, {1, 1, 1}, {0, 1, 1}, {1, 1, 1}, {0, 0, 0}}, 1};
     Tensor *x = random_tensor(arena, &rng, (size_t)N * C * SIZE * SIZE);
     Tensor *w = random_tensor(arena, &rng, (size_t)C * C * 9);
     x->shape = SHAPE(N, C, SIZE, SIZE);
