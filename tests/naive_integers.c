@@ -215,6 +215,8 @@ static float function(const Node *node, float x) {
     const char *name = node->layer->name;
     if (strcmp(name, "relu") == 0) return fmaxf(x, 0);
     if (strcmp(name, "relu6") == 0) return fminf(fmaxf(x, 0), 6);
+    if (strcmp(name, "hardtanh") == 0)
+        return fminf(fmaxf(x, *(const float *)node->spec), ((const float *)node->spec)[1]);
     if (strcmp(name, "sigmoid") == 0) return (float)(1 / (1 + exp(-(double)x)));
     if (strcmp(name, "tanh") == 0) return (float)tanh((double)x);
     if (strcmp(name, "hardswish") == 0) return x <= -3 ? 0 : x >= 3 ? x : x * (x + 3) / 6;

@@ -123,13 +123,14 @@ static void residual(Writer *w) {
 
 /* A function of one value, or of a position's values. */
 static void function(Writer *w) {
-    switch (rng_below(w->rng, 7)) {
+    switch (rng_below(w->rng, 8)) {
     case 0: node(w, "relu6 %s", w->last); break;
     case 1: node(w, "leaky_relu %s slope=%s", w->last, chance(w->rng, 2) ? "0.2" : "-1.5"); break;
     case 2: node(w, "sigmoid %s", w->last); break;
     case 3: node(w, "tanh %s", w->last); break;
     case 5: node(w, "elu %s alpha=0.7", w->last); break;
     case 4: node(w, "hardswish %s", w->last); break;
+    case 6: node(w, "hardtanh %s min_val=-0.3", w->last); break;
     default: node(w, "softmax %s", w->last);
     }
 }

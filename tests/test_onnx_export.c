@@ -81,6 +81,7 @@ static const Row rows[] = {
      "y = BatchNormalization[epsilon=0.25 momentum=0.75](x, y.weight, y.bias, y.running_mean, "
      "y.running_var)\n"},
     {"relu", IMAGE "y = relu x\n", "y = Relu(x)\n"},
+    {"hardtanh", IMAGE "y = hardtanh x min_val=-2\n", "y = Clip(x, y_min, y_max)\n"},
     {"relu6", IMAGE "y = relu6 x\n", "y = Clip(x, y_min, y_max)\n"},
     {"leaky_relu", IMAGE "y = leaky_relu x slope=0.25\n", "y = LeakyRelu[alpha=0.25](x)\n"},
     {"elu", IMAGE "y = elu x alpha=0.5\n", "y = Elu[alpha=0.5](x)\n"},
@@ -197,6 +198,8 @@ static void test_constants(void **state) {
         const void *data;
         size_t bytes;
     } constant[] = {
+        {IMAGE "y = hardtanh x min_val=-2\n", "y_min", "scalar",
+         ONNX__TENSOR_PROTO__DATA_TYPE__FLOAT, (float[]){-2}, 4},
         {IMAGE "y = relu6 x\n", "y_min", "scalar", ONNX__TENSOR_PROTO__DATA_TYPE__FLOAT,
          (float[]){0}, 4},
         {IMAGE "y = relu6 x\n", "y_max", "scalar", ONNX__TENSOR_PROTO__DATA_TYPE__FLOAT,

@@ -14,9 +14,7 @@
 #include "nn/zoo.h"
 #include "quant/given.h"
 #include "quant/onnx/write.h"
-#include "quant/rules/integers.h"
 #include "tests/onnx_build.h"
-#include "tests/quantized.h"
 #include "tests/scratch.h"
 #include "tests/small_model.h"
 
@@ -197,77 +195,6 @@ static void the_last_step_is_an_output(void **state) {
     }
 }
 
-/* Scales and zero points that were read are kept by a checkpoint, whatever the weights say. */
-static void given_grids_are_kept(bool affine) {
-    QuantConfig config = configs(affine ? 4 : 0);
-    Model *model = small_model(STAGE_FROZEN, &config);
-    File file = export(model);
-    Model *back = onnx_imported(&file);
-    Tensor *scale = node_tensor(graph_find(back->graph, "conv1"), "weight_fake_quant.scale");
-    int32_t *zero = ((QNode *)graph_find(back->graph, "conv1")->quant)->weight_zero;
-    assert_non_null(scale);
-    assert_true((zero != NULL) == affine);
-    if (affine) zero[0] += 3;
-    for (size_t c = 0; c < scale->count; c++) scale->data[c] *= 1.5f; /* N9 would not choose it */
-    small_save(back, scratch_path("given"));
-    Model *loaded = small_load(scratch_path("given"));
-    float want[SMALL_BATCH * SMALL_OUTPUTS], have[SMALL_BATCH * SMALL_OUTPUTS];
-    small_run(back, want);
-    small_run(loaded, have);
-    assert_memory_equal(have, want, sizeof want);
-    scale = node_tensor(graph_find(loaded->graph, "conv1"), "weight_fake_quant.scale");
-    assert_false(scale->needs_grad);
-    quant_forget_given(loaded->quant);
-    assert_null(node_tensor(graph_find(loaded->graph, "conv1"), "weight_fake_quant.scale"));
-    assert_null(quantized_node(loaded->quant, "conv1")->weight_zero);
-    model_free(model);
-    model_free(back);
-    model_free(loaded);
-    arena_free(file.arena);
-}
-
-static void given_scales_are_kept(void **state) {
-    (void)state;
-    given_grids_are_kept(false);
-}
-static void given_zero_points_are_kept(void **state) {
-    (void)state;
-    given_grids_are_kept(true);
-}
-
-/* Weights of bytes, as ONNX Runtime's quantizer has them, and a factor below 0 behind them. */
-static void weights_of_bytes_have_a_zero_point(void **state) {
-    (void)state;
-    static const uint8_t codes[] = {0, 255, 130, 7};
-    for (int turned = 0; turned < 2; turned++) {
-        Build *b = onnx_build();
-        onnx_tensor(&b->graph, "w", ONNX__TENSOR_PROTO__DATA_TYPE__UINT8, 1, &SHAPE(2, 2, 1, 1),
-                    codes);
-        add_float(b, "s", 0.5f);
-        add_byte(b, "z", ONNX__TENSOR_PROTO__DATA_TYPE__UINT8, 130);
-        add_float(b, "minus", -2);
-        build_node(b, "QuantizeLinear", "x s z", "xq");
-        build_node(b, "DequantizeLinear", "xq s z", "xd");
-        build_node(b, "DequantizeLinear", "w s z", "wd");
-        build_node(b, "Conv", "xd wd", "conv");
-        build_node(b, "Mul", turned ? "conv minus" : "conv s", "y");
-        build_node(b, "QuantizeLinear", "y s z", "yq");
-        build_node(b, "DequantizeLinear", "yq s z", "out");
-        onnx_output(&b->graph, "out", &SHAPE(1));
-        File file = onnx_pack(&b->model, b->graph.arena);
-        Model *model = onnx_imported(&file);
-        QNode *q = &model->quant->node[1];
-        assert_float_equal(q->weight_scale->data[0], turned ? 1 : 0.25f, 0);
-        assert_int_equal(q->weight_zero[0], turned ? -3 : 2);
-        Error error = {0};
-        assert_true(quant_freeze(model->quant, &error));
-        const int8_t want[2][4] = {{-128, 127, 2, -121}, {127, -128, -3, 120}};
-        assert_memory_equal(((const WeightedIntegers *)q->integers)->weight, want[turned], 4);
-        model_free(model);
-        arena_free(b->graph.arena);
-    }
-}
-
 /* --- graphs of other makers --- */
 
 static void pytorch_names_become_short(void **state) {
@@ -424,9 +351,6 @@ int main(void) {
         cmocka_unit_test(steps_may_come_first),
         cmocka_unit_test(a_line_is_an_input),
         cmocka_unit_test(the_last_step_is_an_output),
-        cmocka_unit_test(given_scales_are_kept),
-        cmocka_unit_test(given_zero_points_are_kept),
-        cmocka_unit_test(weights_of_bytes_have_a_zero_point),
         cmocka_unit_test(pytorch_names_become_short),
         cmocka_unit_test(view_of_size_0_is_a_flatten),
         cmocka_unit_test(clip_pad_and_means_are_layers),

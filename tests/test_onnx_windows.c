@@ -88,6 +88,22 @@ static void kinds_of_padding_do_not_mix(void **state) {
     is_refused(b, "y", "some of its padding counts in the mean and some does not");
 }
 
+/* auto_pad is of the input as the node sees it. */
+static void same_counts_zeros_of_a_pad(void **state) {
+    (void)state;
+    static const int64_t pads[] = {0, 0, 1, 1, 0, 0, 0, 0};
+    Build *b = onnx_build();
+    add_longs(b, "pads", 8, pads);
+    build_node(b, "Pad", "x pads", "padded");
+    add_floats(b, "w", SHAPE(1, 2, 3, 3), 0);
+    Onnx__NodeProto *conv = build_node(b, "Conv", "padded w", "y");
+    INTS(b, conv, "strides", 2, 2);
+    set_word(b, conv, "auto_pad", "SAME_UPPER");
+    gives_net(b, "y",
+              "x = input shape=2x4x4\n"
+              "y = conv2d x out=1 kernel=3 stride=2 padding=2:1 bias=false\n");
+}
+
 static void the_size_of_a_transposed_result_may_be_said(void **state) {
     (void)state;
     static const struct {
@@ -158,6 +174,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(padding_that_differs_is_read),
         cmocka_unit_test(kinds_of_padding_do_not_mix),
+        cmocka_unit_test(same_counts_zeros_of_a_pad),
         cmocka_unit_test(the_size_of_a_transposed_result_may_be_said),
         cmocka_unit_test(some_dimensions_have_a_mean),
         cmocka_unit_test(dropout_is_one_unless_it_trains),

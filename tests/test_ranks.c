@@ -36,6 +36,7 @@ static const char *const layers[] = {
     "elu x",
     "tanh x",
     "relu6 x",
+    "hardtanh x max_val=0.5",
     "relu x",
     "add x x",
     "mul x x",

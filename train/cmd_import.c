@@ -24,7 +24,7 @@ static const OptionUse options[] = {
 
 const Command import_command = {
     .name = "import",
-    .summary = "Makes a checkpoint of PyTorch's weights, trained with quantization or not, or an ONNX file.",
+    .summary = "Makes a checkpoint of PyTorch's weights, QAT or not, or of an ONNX file.",
     .arguments = "FILE",
     .least = 1,
     .most = 1,

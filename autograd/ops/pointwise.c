@@ -64,12 +64,12 @@ static void backward(const Entry *entry) {
 
 /* Trial i: function i of the list, on both sides of every kink and at least 0.1 from it. */
 static void sample(Arena *arena, Rng *rng, int trial, Sample *s) {
-    static const float kinks[] = {-3, 0, 3, 6};
+    static const float kinks[] = {-3, 0, 0.2f, 3, 6}; /* 0.2 is the parameter's */
     Saved *spec = arena_alloc(arena, sizeof *spec);
     *spec = (Saved){pointwise_list[trial], 0.2f};
     *s = (Sample){1, {sample_leaf(arena, rng, SHAPE(3, 2, 5), 3)}, spec};
     for (size_t i = 0; i < s->in[0]->count; i++)
-        for (int k = 0; k < 4; k++) {
+        for (int k = 0; k < 5; k++) {
             float *x = &s->in[0]->data[i], distance = *x - kinks[k];
             if (fabsf(distance) < 0.1f) *x = kinks[k] + copysignf(0.1f, distance);
         }

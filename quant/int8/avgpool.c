@@ -52,11 +52,14 @@ static size_t scratch(const Instr *instr) {
 
 static void mean(const Instr *instr, const PoolWindow *window, uint8_t *y) {
     const AvgPoolArgs *a = instr->args;
-    for (int c = 0; c < instr->value[instr->out].channels; c++) {
-        int places = a->even ? a->places : window->count;
-        int32_t sum = (places - window->count) * a->in_zero; /* of bytes, the padding's too */
-        for (int i = 0; i < window->count; i++) sum += window->place[i][c];
-        y[c] = a->table ? a->table[sum] : code_of(a, sum, places);
+    const uint8_t *table = a->table, *const *place = window->place;
+    int channels = instr->value[instr->out].channels, count = window->count;
+    int places = a->even ? a->places : count;
+    int32_t padding = (places - count) * a->in_zero; /* the bytes that it would have */
+    for (int c = 0; c < channels; c++) {
+        int32_t sum = padding;
+        for (int i = 0; i < count; i++) sum += place[i][c];
+        y[c] = table ? table[sum] : code_of(a, sum, places);
     }
 }
 

@@ -114,10 +114,10 @@ static void write_reshape(const OnnxGraph *graph, const Node *node, const char *
     onnx_reshape(graph, node->name, in[0], &node->shape, out);
 }
 
-static void write_relu6(const OnnxGraph *graph, const Node *node, const char *const in[],
-                        const char *out) {
+static void write_clip(const OnnxGraph *graph, const Node *node, const char *const in[],
+                       const char *out) {
     static const Shape scalar = {0};
-    const float *clamp = node->layer->clamp;
+    const float *clamp = layer_clamps(node->layer) ? node->layer->clamp : node->spec;
     const char *least = arena_text(graph->arena, "%s_min", node->name);
     const char *most = arena_text(graph->arena, "%s_max", node->name);
     onnx_floats(graph, least, &scalar, &clamp[0]);
@@ -188,7 +188,8 @@ const OnnxOp onnx_ops[] = {
     ROW("batchnorm", "BatchNormalization", ATTRIBUTES(EPSILON, MOMENTUM, TRAINING),
         PARAMS("weight", "bias", "running_mean", "running_var")),
     ROW("relu", "Relu"),
-    ROW("relu6", "Clip", .write = write_relu6),
+    ROW("relu6", "Clip", .write = write_clip),
+    ROW("hardtanh", "Clip", .write = write_clip), /* its spec is the two ends */
     ROW("leaky_relu", "LeakyRelu", ATTRIBUTES(ALPHA)),
     ROW("elu", "Elu", ATTRIBUTES(ELU_ALPHA)),
     ROW("hardswish", "HardSwish", .write = write_hardswish),

@@ -200,14 +200,16 @@ OnnxAutoPad onnx_auto_pad_of(const Onnx__NodeProto *node) {
     return a && a->has_s ? AUTO_PAD_UNKNOWN : AUTO_PAD_NOT;
 }
 
-/* SAME asks for ceil(in / stride) places. */
+/* SAME asks for ceil(in / stride) places, of an input that a Pad before may have made larger. */
 bool onnx_auto_pad(OnnxReader *reader, const Onnx__NodeProto *node, int in, Window *window) {
+    const OnnxValue *x = onnx_value(reader, node, 0);
     OnnxAutoPad kind = onnx_auto_pad_of(node);
     int size[SPATIAL];
     Shape batched = shape_batched(&reader->net->node[in].shape, 1);
     window_sizes(&batched, size);
     if (kind == AUTO_PAD_UNKNOWN) onnx_fault(reader, node, "its auto_pad is not known");
     for (int d = 0; d < SPATIAL && kind != AUTO_PAD_NOT; d++) {
+        size[d] += x->before[d] + x->after[d];
         int places = (size[d] + window->stride[d] - 1) / window->stride[d];
         int reach = window->dilation[d] * (window->kernel[d] - 1) + 1;
         int total = (places - 1) * window->stride[d] + reach - size[d];

@@ -2,6 +2,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "nn/layers/hardtanh.h"
 #include "nn/layers/pool.h"
 #include "quant/onnx/read.h"
 
@@ -15,7 +16,7 @@ static bool read_bound(OnnxReader *reader, const Onnx__NodeProto *node, const ch
     return known && known->f && known->count == 1;
 }
 
-/* Clip from 0: relu6, or relu. Of codes: their ends. */
+/* Clip: relu, relu6 or hardtanh. Of codes: their ends. */
 void onnx_read_clip(OnnxReader *reader, const Onnx__NodeProto *node) {
     const OnnxValue *x = onnx_value(reader, node, 0);
     if (x && x->codes) {
@@ -31,10 +32,13 @@ void onnx_read_clip(OnnxReader *reader, const Onnx__NodeProto *node) {
         return;
     }
     const char *name = least != 0 ? NULL : most == 6 ? "relu6" : most > 3e38f ? "relu" : NULL;
+    HardtanhSpec ends = {fmaxf(least, -1e38f), fminf(most, 1e38f)}; /* as far as a .net text goes */
     if (name)
         onnx_add(reader, node, layer_find(name), NULL, 1, &in);
+    else if (least < most)
+        onnx_add(reader, node, layer_find("hardtanh"), &ends, 1, &in);
     else
-        onnx_fault(reader, node, "from %g to %g: only 0 to 6 can be had", (double)least,
+        onnx_fault(reader, node, "from %g to %g: there is nothing between", (double)least,
                    (double)most);
 }
 

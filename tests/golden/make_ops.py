@@ -108,6 +108,14 @@ def batchnorm(case, shape, training, momentum=0.1, eps=1e-5):
     TENSORS[f"{name}/real"] = real
 
 
+def pointwise(line, name, function, a):
+    """Line `line` of autograd/pointwise.def, with its parameter."""
+    kinks = torch.tensor([-200, -9, -6, -3, 0, 3, 6, 9, 200]).double()
+    for case, x in [("normal", 3 * normal(2, 3, 4, 5)), ("kinks", kinks)]:
+        add_case(f"pointwise/{name}_{case}", function, [x], [line])
+        TENSORS[f"pointwise/{name}_{case}/real"] = torch.tensor([float(a)])
+
+
 def recurrent(case, cell, x, hidden, bias=True, reverse=False, last=False):
     """x: N T F. One direction of nn.LSTM or nn.GRU, through the function that both call; what runs
     backwards is that on the reversed x."""
@@ -218,10 +226,7 @@ def make_cases():
             ("relu6", F.relu6, 0), ("leaky_relu", lambda x: F.leaky_relu(x, 0.125), 0.125),
             ("sigmoid", torch.sigmoid, 0), ("tanh", torch.tanh, 0), ("hardswish", F.hardswish, 0),
             ("elu", lambda x: F.elu(x, 0.75), 0.75)]):
-        kinks = torch.tensor([-200, -9, -6, -3, 0, 3, 6, 9, 200]).double()
-        for case, x in [("normal", 3 * normal(2, 3, 4, 5)), ("kinks", kinks)]:
-            add_case(f"pointwise/{name}_{case}", function, [x], [line])
-            TENSORS[f"pointwise/{name}_{case}/real"] = torch.tensor([float(a)])
+        pointwise(line, name, function, a)
     add_case("concat/images", lambda *x: torch.cat(x, 1),
              [normal(2, c, 3, 4) for c in (1, 3, 2)])
     add_case("concat/rows", lambda *x: torch.cat(x, 1), [normal(9, 4), normal(9, 1)])
@@ -240,6 +245,9 @@ def make_cases():
         recurrent(f"{name}_one_step", cell, [3, 1, 4], 3)
         recurrent(f"{name}_several_chunks", cell, [17, 3, 2], 2)
         recurrent(f"{name}_large", cell, [2, 6, 40], 3)
+    # last: what was there before keeps its random numbers
+    pointwise(6, "at_least", lambda x: F.hardtanh(x, -3, 1e9), -3)
+    pointwise(7, "at_most", lambda x: F.hardtanh(x, -1e9, 3), 3)
 
 
 def write(path, tensors, metadata=None):
