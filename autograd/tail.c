@@ -49,6 +49,11 @@ VECTOR static void cut(size_t count, float *v) {
     for (size_t i = 0; i < count; i++) v[i] = v[i] <= 0 ? 0 : v[i]; /* false for NaN */
 }
 
+/* What a relu cuts, before a max-pool or behind it, passes no gradient. */
+VECTOR static void drop_winners(size_t count, const float *restrict y, int32_t *restrict winner) {
+    for (size_t i = 0; i < count; i++) winner[i] = y[i] <= 0 ? -1 : winner[i];
+}
+
 /* Windows that may lie in the padding alone give -infinity, which a relu before them leaves. */
 static bool pool_first(const TailWork *work) {
     return work->tail.pool && !window_padded(&work->window);
@@ -62,6 +67,7 @@ void tail_run(const TailWork *work, size_t index, float *v) {
     if (t->addend) add(work->plane, t->addend->data + index * work->plane, v);
     if (t->relu && !pool_first(work)) cut(work->plane, v);
     if (t->pool) maxpool_plane(&work->patches, v, out, work->winner + at);
+    if (t->pool && t->relu) drop_winners(work->out_plane, out, work->winner + at);
     if (t->relu && pool_first(work)) cut(work->out_plane, out); /* the same, of fewer values */
     if (work->moments) row_moments(v, work->plane, work->moments + 2 * index);
 }
@@ -82,7 +88,7 @@ const float *tail_gradient(const TailWork *work, size_t index, float *plane) {
     const float *y = work->out->data + at, *dy = work->out->grad + at;
     CHECK(!t->mean, "a folded batchnorm has no gradient");
     if (t->pool)
-        maxpool_plane_gradient(&work->patches, y, dy, t->relu, work->winner + at, plane);
+        maxpool_plane_gradient(&work->patches, dy, work->winner + at, plane);
     else if (t->relu)
         cut_gradient(work->plane, y, dy, plane);
     else

@@ -110,10 +110,11 @@ static inline float kept(float x, bool keep) {
 }
 
 /* Each of the four places under a window asks whether it won: nothing is scattered, and each
- * element is written once. */
-static inline __attribute__((always_inline)) void
-spread_runs(int run, int rows, int width, int pitch, bool relu, const float *restrict y,
-            const float *restrict dy, const int32_t *restrict winner, float *restrict dx) {
+ * element is written once. No winner, -1, is none of them. */
+static inline __attribute__((always_inline)) void spread_runs(int run, int rows, int width,
+                                                              int pitch, const float *restrict dy,
+                                                              const int32_t *restrict winner,
+                                                              float *restrict dx) {
     for (int h = 0; h < rows; h++)
         for (int i = 0; i < width; i += run) {
             int begin = i + run < width ? i : width - run, from = h * width + begin;
@@ -121,7 +122,7 @@ spread_runs(int run, int rows, int width, int pitch, bool relu, const float *res
             float *top = dx + first, *bottom = top + pitch;
 #pragma GCC unroll 1 /* a loop of vectors, not straight code */
             for (int k = 0; k < run; k++) {
-                float g = kept(dy[from + k], !(relu & (y[from + k] <= 0)));
+                float g = dy[from + k];
                 int32_t at = winner[from + k] - first - 2 * k;
                 top[2 * k] = kept(g, at == 0);
                 top[2 * k + 1] = kept(g, at == 1);
@@ -131,27 +132,24 @@ spread_runs(int run, int rows, int width, int pitch, bool relu, const float *res
         }
 }
 
-VECTOR static void spread_long(int rows, int width, int pitch, bool relu, const float *y,
-                               const float *dy, const int32_t *winner, float *dx) {
-    spread_runs(LONG, rows, width, pitch, relu, y, dy, winner, dx);
+VECTOR static void spread_long(int rows, int width, int pitch, const float *dy,
+                               const int32_t *winner, float *dx) {
+    spread_runs(LONG, rows, width, pitch, dy, winner, dx);
 }
-VECTOR static void spread_short(int rows, int width, int pitch, bool relu, const float *y,
-                                const float *dy, const int32_t *winner, float *dx) {
-    spread_runs(SHORT, rows, width, pitch, relu, y, dy, winner, dx);
+VECTOR static void spread_short(int rows, int width, int pitch, const float *dy,
+                                const int32_t *winner, float *dx) {
+    spread_runs(SHORT, rows, width, pitch, dy, winner, dx);
 }
 
-void maxpool_plane_gradient(const Patches *patches, const float *y, const float *dy, bool relu,
-                            const int32_t *winner, float *dx) {
+void maxpool_plane_gradient(const Patches *patches, const float *dy, const int32_t *winner,
+                            float *dx) {
     int rows = patches->out[1], width = patches->out[2], pitch = patches->in[2];
     bool usual = is_usual(patches), covered = pitch == 2 * width && patches->in[1] == 2 * rows;
     if (!usual || !covered) memset(dx, 0, sizeof *dx * patches_plane(patches));
     if (usual) {
-        (width < LONG ? spread_short : spread_long)(rows, width, pitch, relu, y, dy, winner, dx);
+        (width < LONG ? spread_short : spread_long)(rows, width, pitch, dy, winner, dx);
         return;
     }
-    int count = patches_columns(patches);
-    for (int j = 0; j < count; j++) {
-        float g = relu & (y[j] <= 0) ? 0 : dy[j]; /* a selection, no branch */
-        if (winner[j] >= 0) dx[winner[j]] += g;
-    }
+    for (int j = 0; j < patches_columns(patches); j++)
+        if (winner[j] >= 0) dx[winner[j]] += dy[j];
 }

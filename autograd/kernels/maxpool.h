@@ -11,6 +11,6 @@
 void maxpool_plane(const Patches *patches, const float *x, float *y, int32_t *winner);
 
 /* The gradient goes to the winner alone: dx = the sum of dy[p] over the windows that each element
- * won. With relu, a value y <= 0 stands for one that the relu cut, and passes nothing. */
-void maxpool_plane_gradient(const Patches *patches, const float *y, const float *dy, bool relu,
-                            const int32_t *winner, float *dx);
+ * won. */
+void maxpool_plane_gradient(const Patches *patches, const float *dy, const int32_t *winner,
+                            float *dx);
