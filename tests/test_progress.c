@@ -179,6 +179,7 @@ static void catch_term_and_hup(void) {
     raise(SIGTERM), raise(SIGHUP), raise(SIGTERM);
 }
 static void catch_hup(void) {
+    signal(SIGHUP, SIG_DFL); /* nohup may have started the tests */
     signals_catch();
     raise(SIGHUP);
 }
