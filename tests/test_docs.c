@@ -14,9 +14,10 @@
 #include "nn/graph.h"
 #include "tests/program.h"
 
-static const char *const pages[] = {"README.md", "docs/contract.md", "docs/onnx.md",
-                                    "docs/decisions.md", "docs/c_export.md"};
-enum { PAGES = sizeof pages / sizeof *pages, C_EXPORT = PAGES - 1 };
+static const char *const pages[] = {
+    "README.md",         "docs/contract.md",      "docs/onnx.md",
+    "docs/decisions.md", "docs/configuration.md", "docs/c_export.md"};
+enum { PAGES = sizeof pages / sizeof *pages, C_EXPORT = PAGES - 1, CONFIGURATION = PAGES - 2 };
 static char *page[PAGES]; /* their texts, read before the tests move to a folder of their own */
 
 /* What keeps a command of the documentation short: of an option given twice the last wins. */
@@ -64,6 +65,10 @@ static void every_command_runs(void **state) {
     int used = snprintf(picture, sizeof picture, "P5 28 28 255\n");
     memset(picture + used, 9, 28 * 28); /* the content says that it is a PGM, whatever its name */
     file_put("shoe.png", picture, (size_t)used + 28 * 28);
+    const char *affine =
+        "{\"weight\": {\"symmetric\": false}}"; /* docs/configuration.md shows it */
+    assert_non_null(strstr(page[CONFIGURATION], affine));
+    file_put("affine.json", affine, strlen(affine));
     int commands = 0;
     for (int p = 0; p < PAGES; p++)
         for (const char *c = page[p]; (c = strstr(c, "stair ")) != NULL; c++) {
