@@ -33,6 +33,8 @@ typedef struct OptimizerStep {
 
 struct OptimizerRule {
     const char *name;
+    double rate;                           /* a learning rate that usually does */
+    bool nesterov;                         /* has that kind of momentum */
     int memories;                          /* arrays remembered for each parameter ... */
     const char *memory[RULE_MAX_MEMORIES]; /* ... and PyTorch's names for them */
     /* One step of `count` elements: moves w[count] by the gradient g[count]; memory[i][count]

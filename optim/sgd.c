@@ -23,6 +23,8 @@ VECTOR static void sgd_step(const OptimizerStep *step, size_t count, float *w, c
 
 const OptimizerRule sgd_rule = {
     .name = "sgd",
+    .rate = 0.02,
+    .nesterov = true,
     .memories = 1,
     .memory = {"momentum_buffer"},
     .step = sgd_step,

@@ -14,7 +14,7 @@
 #include "autograd/ops.h"
 #include "nn/safetensors.h"
 #include "nn/zoo.h"
-#include "train/loop.h"
+#include "train/parameters.h"
 
 /* The file's numbers were computed in double, so the difference is float32's rounding alone, of the
  * order of 2^-24 = 6e-8 an operation: relative to the largest element of a sketch it grows to 1e-6

@@ -101,6 +101,32 @@ static void finetune_follows_the_recipe(void **state) {
     }
 }
 
+static void assert_recipe(const char *file, const char *optimizer, double rate) {
+    must("inspect %s --json", file);
+    json_t *json = printed_json();
+    const json_t *options = json_object_get(json_object_get(json, "training"), "options");
+    assert_string_equal(member_text(options, "optimizer"), optimizer);
+    assert_true(fabs(member_number(options, "lr") / rate - 1) < 1e-6);
+    json_decref(json);
+}
+
+/* An optimizer has a rate that suits it, and fine-tuning goes on with the training's. */
+static void optimizers_have_defaults(void **state) {
+    (void)state;
+    const char *train = "train --model tiny.net --data data --epochs 1 -q";
+    must("%s -o s.st", train);
+    assert_recipe("s.st", "sgd", 0.02);
+    must("%s --optimizer adamw -o a.st", train);
+    assert_recipe("a.st", "adamw", 0.001);
+    must("calibrate a.st --data data -o ac.st -q");
+    must("finetune ac.st --data data -o aq.st -q");
+    assert_recipe("aq.st", "adamw", 0.00001);
+    must("finetune ac.st --data data --optimizer sgd --lr 0.002 -o aq.st -q");
+    assert_recipe("aq.st", "sgd", 0.002);
+    refused(2, "--nesterov: adamw", "%s --optimizer adamw --nesterov -o x.st", train);
+    assert_false(file_exists("x.st"));
+}
+
 /* Evaluating has no side effects: not on the file, not on what comes next. */
 static void evaluation_changes_nothing(void **state) {
     (void)state;
@@ -191,6 +217,7 @@ int main(void) {
         cmocka_unit_test(compare_is_the_table_of_methods),
         cmocka_unit_test(compare_needs_histograms),
         cmocka_unit_test(finetune_follows_the_recipe),
+        cmocka_unit_test(optimizers_have_defaults),
         cmocka_unit_test(evaluation_changes_nothing),
         cmocka_unit_test(parameters_are_kept_by_name),
         cmocka_unit_test(parameters_have_rates_by_name),

@@ -10,7 +10,7 @@
 #include "train/command.h"
 #include "train/engine.h"
 #include "train/json.h"
-#include "train/loop.h"
+#include "train/parameters.h"
 #include "train/progress.h"
 
 enum { RUNS = 7, IMAGES = 1024 };

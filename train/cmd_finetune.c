@@ -11,7 +11,7 @@
 static void fill_defaults(Settings *settings, const json_t *training) {
     if (!settings_given(settings, "epochs"))
         settings->epochs = fmax(1, recipe_origin(training, "epochs", 10) / 10);
-    if (!settings_given(settings, "lr")) settings->lr = recipe_origin(training, "lr", 0.05) / 100;
+    recipe_follow(training, settings);
 }
 
 static bool begin(TrainRun *run, Settings *settings, uint32_t *crc, Error *error) {
@@ -98,6 +98,7 @@ static const OptionUse options[] = {
     TAKES("output", .required = true, .unless = "resume"),
     TAKES("epochs", .shown = "a tenth of the training's"),
     TAKES("lr", .shown = "1% of the training's"),
+    TAKES("optimizer", .shown = "the training's"),
     TAKES("keep"),
     TAKES("rates"),
     TAKES("augment"),

@@ -157,7 +157,7 @@ static bool start(Work *work, Error *error) {
     Model *model = read ? model_load(work->sweep.model, error) : NULL;
     if (model && !settings_given(s, "finetune-epochs"))
         s->finetune_epochs = fmax(1, recipe_origin(model->training, "epochs", 10) / 10);
-    if (model && !settings_given(s, "lr")) s->lr = recipe_origin(model->training, "lr", 0.05) / 100;
+    if (model) recipe_follow(model->training, s);
     if (!s->seeds.count) s->seeds = (IntList){1, {0}};
     bool ok = model &&
               model_expect(model, work->sweep.model, 1 << STAGE_FLOAT,
@@ -207,6 +207,7 @@ static const OptionUse options[] = {
     TAKES("seeds", .many = true),
     TAKES("finetune-epochs"),
     TAKES("lr", .shown = "1% of the training's"),
+    TAKES("optimizer", .shown = "the training's"),
     TAKES("config"),
     TAKES("images"),
     TAKES("method"),

@@ -48,6 +48,8 @@ static int command_train(const Settings *given, Error *error) {
     uint32_t crc = 0;
     Model *model = run.resumed ? resume(&settings, &run, &crc, error) : begin(&settings, error);
     if (!model) return error->code;
+    if (!run.resumed && !settings_given(&settings, "lr"))
+        settings.lr = optimizer_rule(settings.optimizer)->rate;
     run.model = model;
     run.output = settings.output ? settings.output : settings.resume;
     Dataset *train, *test;
@@ -66,7 +68,8 @@ static const OptionUse options[] = {
     TAKES("model", .required = true, .unless = "resume"),
     TAKES("output", .required = true, .unless = "resume"),
     TAKES("epochs", .whole = true),
-    TAKES("lr"),
+    TAKES("lr", .shown = "0.02, with adamw 0.001"),
+    TAKES("optimizer"),
     TAKES("keep"),
     TAKES("rates"),
     TAKES("augment"),

@@ -30,9 +30,9 @@ struct Command {
 #define TAKES_COMMON TAKES("quiet"), TAKES("help")
 /* what every command that trains takes, its learning rate and length apart */
 #define TAKES_TRAINING                                                                             \
-    TAKES("data"), TAKES("limit"), TAKES("batch"), TAKES("optimizer"), TAKES("momentum"),          \
-        TAKES("weight-decay"), TAKES("nesterov"), TAKES("schedule"), TAKES("warmup"),              \
-        TAKES("step-size"), TAKES("gamma"), TAKES("threads")
+    TAKES("data"), TAKES("limit"), TAKES("batch"), TAKES("momentum"), TAKES("weight-decay"),       \
+        TAKES("nesterov"), TAKES("schedule"), TAKES("warmup"), TAKES("step-size"), TAKES("gamma"), \
+        TAKES("threads")
 
 /* The list: every command of commands.def, NULL at its end. */
 extern const Command *const command_list[];

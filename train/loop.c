@@ -64,32 +64,21 @@ bool train_data(TrainRun *run, Dataset **train, Dataset **test, uint32_t crc, Er
 
 /* --- start --- */
 
-Optimizer *train_optimizer(const Graph *graph, const OptimizerSpec *spec, Arena *arena) {
-    Parameter *parameter = arena_alloc(arena, sizeof *parameter * GRAPH_MAX_NODES * NODE_PARAMS);
-    int count = 0;
-    for (int i = 0; i < graph->nodes; i++)
-        for (int k = 0; k < graph->node[i].params; k++) {
-            const Param *p = &graph->node[i].param[k];
-            if (!p->trainable) continue;
-            tensor_grad(arena, p->tensor);
-            char *name = arena_text(arena, "%s.%s", graph->node[i].name, p->name);
-            parameter[count++] = (Parameter){name, p->tensor, 1};
-        }
-    Optimizer *optimizer = optimizer_new(arena, *spec, count, parameter);
-    optimizer_clear(optimizer);
-    return optimizer;
-}
-
-static void start_optimizer(Loop *loop) {
+static bool start_optimizer(Loop *loop, Error *error) {
     const Settings *s = loop->run->settings;
     OptimizerSpec spec = {optimizer_rule(s->optimizer), s->momentum, s->weight_decay, s->nesterov};
+    if (spec.nesterov && !spec.rule->nesterov)
+        return error_set(error, ERROR_USAGE, "--nesterov: %s has no such momentum",
+                         spec.rule->name);
     const Optimizer *optimizer = loop->optimizer =
         train_optimizer(loop->run->model->graph, &spec, loop->arena);
+    loop->optimizer->steps = loop->run->position.step;
     loop->array = arena_alloc(loop->arena, sizeof *loop->array * (size_t)optimizer->arrays);
     for (int i = 0; i < optimizer->arrays; i++)
         loop->array[i] =
             (ModelArray){arena_text(loop->arena, "optimizer.%s", optimizer->array[i].name),
                          optimizer->array[i].shape, optimizer->array[i].data};
+    return rate_parameters(optimizer, s->rates, error);
 }
 
 static bool open_log(Loop *loop, Error *error) {
@@ -109,9 +98,7 @@ static bool loop_start(Loop *loop, Error *error) {
     if (!keep_parameters(run->model->graph, s->keep, error)) return false;
     loop->tape = tape_new(true);
     loop->labels = arena_alloc(loop->arena, sizeof(int) * (size_t)s->batch);
-    start_optimizer(loop);
-    if (!rate_parameters(loop->optimizer, s->rates, error)) return false;
-    loop->optimizer->steps = run->position.step;
+    if (!start_optimizer(loop, error)) return false;
     for (int i = 0; run->resumed && i < loop->optimizer->arrays; i++) {
         Error reason = {0};
         if (!model_fetch(run->model, &loop->array[i], &reason))

@@ -26,9 +26,6 @@ typedef struct TrainRun {
  * part of the run saw; and what --augment says. Owned by the caller. */
 bool train_data(TrainRun *run, Dataset **train, Dataset **test, uint32_t crc, Error *error);
 
-/* An optimizer of the trainable parameters of a graph, gradients cleared; owned by the arena. */
-Optimizer *train_optimizer(const Graph *graph, const OptimizerSpec *spec, Arena *arena);
-
 /* Trains to the end and saves. Returns 0; 128 + signal when stopped by one, after saving; an error
  * is in *error: ERROR_DIVERGED for a loss or gradient that is not finite, and the file of the last
  * epoch stays. */

@@ -25,7 +25,8 @@ typedef struct IntList {
 /* What the command line said, defaults filled in. Text is NULL and a number 0 where an option has
  * no default and was not given. Text points into argv or the tables. */
 typedef struct Settings {
-    const char *model, *data, *output, *resume, *log, *config, *predictions, *csv, *augment, *keep, *rates;
+    const char *model, *data, *output, *resume, *log, *config, *predictions, *csv, *augment, *keep,
+        *rates;
     const char *disable_quant, *write_config, *prefix, *normalize;
     /* one of the option's choices, as the table spells it: */
     const char *optimizer, *schedule, *method, *split, *learn_ranges, *ste, *bn;

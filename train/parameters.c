@@ -7,6 +7,24 @@
 
 enum { WORD = 128 };
 
+Optimizer *train_optimizer(const Graph *graph, const OptimizerSpec *spec, Arena *arena) {
+    Parameter *parameter = arena_alloc(arena, sizeof *parameter * GRAPH_MAX_NODES * NODE_PARAMS);
+    int count = 0;
+    for (int i = 0; i < graph->nodes; i++)
+        for (int k = 0; k < graph->node[i].params; k++) {
+            const Param *p = &graph->node[i].param[k];
+            if (!p->trainable) continue;
+            tensor_grad(arena, p->tensor);
+            char *name = arena_text(arena, "%s.%s", graph->node[i].name, p->name);
+            parameter[count++] = (Parameter){name, p->tensor, 1};
+        }
+    Optimizer *optimizer = optimizer_new(arena, *spec, count, parameter);
+    optimizer_clear(optimizer);
+    return optimizer;
+}
+
+/* --- by name --- */
+
 /* Is the text what the pattern says? Only the last * can be wrong about where it ends: fnmatch
  * tries all, which a pattern from a file can make last forever. */
 static bool matches(const char *pattern, const char *text) {

@@ -1,9 +1,13 @@
-/* Parameters by name: those that stay as they are, and those that learn at a rate of their own. A
- * pattern is for whole names ("conv1.weight"): in it * stands for any letters and ? for one. */
+/* What an optimizer works on. Parameters have names: some may stay as they are, some learn at a
+ * rate of their own. A pattern is for whole names ("conv1.weight"): in it * stands for any letters
+ * and ? for one. */
 #pragma once
 
 #include "nn/graph.h"
 #include "optim/optim.h"
+
+/* An optimizer of the trainable parameters of a graph, gradients cleared; owned by the arena. */
+Optimizer *train_optimizer(const Graph *graph, const OptimizerSpec *spec, Arena *arena);
 
 /* Keeps the parameters that match one of the patterns "conv1.*,*.bias". ERROR_USAGE for a pattern
  * that no trainable parameter matches, and if none is left to train. NULL keeps none. */

@@ -175,17 +175,27 @@ bool recipe_resume(const json_t *training, const char *kind, const char *path, S
     *settings = kept;
     if (!settings->schedule || !schedule_find(settings->schedule))
         return broken(path, "schedule", error);
-    if (!settings->optimizer || !optimizer_rule(settings->optimizer))
-        return broken(path, "optimizer", error);
+    if (!settings->optimizer) settings->optimizer = "sgd"; /* older files know no other */
+    if (!optimizer_rule(settings->optimizer)) return broken(path, "optimizer", error);
     Augmentations augmentations;
     if (settings->augment && !augment_parse(settings->augment, &augmentations, NULL))
         return broken(path, "augment", error);
     return true;
 }
 
-double recipe_origin(const json_t *training, const char *name, double otherwise) {
+static const json_t *origin_option(const json_t *training, const char *name) {
     const json_t *origin = json_object_get(training, "origin");
-    const json_t *value =
-        json_object_get(json_object_get(origin ? origin : training, "options"), name);
+    return json_object_get(json_object_get(origin ? origin : training, "options"), name);
+}
+
+double recipe_origin(const json_t *training, const char *name, double otherwise) {
+    const json_t *value = origin_option(training, name);
     return json_is_number(value) ? json_number_value(value) : otherwise;
+}
+
+void recipe_follow(const json_t *training, Settings *settings) {
+    const char *name = json_string_value(origin_option(training, "optimizer"));
+    const OptimizerRule *rule = name ? optimizer_rule(name) : NULL;
+    if (!settings_given(settings, "optimizer")) settings->optimizer = rule ? rule->name : "sgd";
+    if (!settings_given(settings, "lr")) settings->lr = recipe_origin(training, "lr", 0.05) / 100;
 }

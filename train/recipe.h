@@ -26,3 +26,7 @@ bool recipe_resume(const json_t *training, const char *kind, const char *path, S
 /* A number of the run that made a model: of the float training, also after fine-tuning; `otherwise`
  * if unknown. */
 double recipe_origin(const json_t *training, const char *name, double otherwise);
+
+/* What fine-tuning takes from the float training where the options do not say: its optimizer, and a
+ * hundredth of its learning rate. */
+void recipe_follow(const json_t *training, Settings *settings);
