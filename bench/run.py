@@ -127,7 +127,8 @@ def main():
     peaks = os.path.abspath(os.environ.get("PEAKS", "build/bench/peaks"))
     words = [word for word in os.environ.get("ROWS", "").split(",") if word]
     rows = [row for row in ROWS if not words or any(word in row.key for word in words)]
-    count = int(os.environ.get("ROUNDS") or 5)
+    asked = os.environ.get("ROUNDS") or "5"
+    count = int(asked) if asked.isdigit() else 0
     if count < 1 or not rows:
         sys.exit("bench: nothing to measure with these ROUNDS and ROWS")
     others = Others()

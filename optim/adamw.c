@@ -34,6 +34,7 @@ VECTOR static void adamw_step(const OptimizerStep *step, size_t count, float *w,
 const OptimizerRule adamw_rule = {
     .name = "adamw",
     .rate = 0.001,
+    .averages = true,
     .memories = 2,
     .memory = {"exp_avg", "exp_avg_sq"},
     .step = adamw_step,

@@ -8,7 +8,7 @@
 #include "autograd/error.h"
 #include "autograd/kernels/parallel.h"
 
-enum { PIECE = 16384 /* elements: three arrays of it fit a core's second-level cache */ };
+enum { PIECE = 16384 /* elements: its arrays fit a core's second-level cache */ };
 
 struct OptimizerPiece {
     int parameter;

@@ -35,6 +35,7 @@ struct OptimizerRule {
     const char *name;
     double rate;                           /* a learning rate that usually does */
     bool nesterov;                         /* has that kind of momentum */
+    bool averages;                         /* momentum is a share, less than 1 */
     int memories;                          /* arrays remembered for each parameter ... */
     const char *memory[RULE_MAX_MEMORIES]; /* ... and PyTorch's names for them */
     /* One step of `count` elements: moves w[count] by the gradient g[count]; memory[i][count]

@@ -60,15 +60,10 @@ static void add_params(Slots *slots, const Node *node, const Dynamic *dynamic) {
     }
 }
 
-static bool is_weight_zero(const Slot *slot, size_t i) {
-    int32_t zero = ((const int32_t *)slot->data)[i];
-    return zero >= INT8_MIN && zero <= INT8_MAX;
-}
-
 static void add_weight_zero(Slots *slots, const QNode *q) {
     if (!q->weight_zero) return;
     char *name = arena_text(slots->arena, "%s.weight_fake_quant.zero_point", q->node->name);
-    add_slot(slots, name, DTYPE_I32, q->weight_scale->shape, q->weight_zero, is_weight_zero);
+    add_slot(slots, name, DTYPE_I32, q->weight_scale->shape, q->weight_zero, NULL);
 }
 
 static void add_integers(Slots *slots, const QNode *q) {

@@ -96,11 +96,27 @@ static bool fill_slots(const SafeFile *file, const Slots *slots, const char *pat
     return true;
 }
 
+/* The codes that the zero points of a node's weights are among. */
+static bool weight_zeros(const QNode *q, const char *path, Error *error) {
+    QuantSpec spec = q->weight;
+    QParams codes;
+    spec.is_signed = true; /* quant/rules/weighted.h: weight_codes */
+    qparams_codes(&codes, &spec);
+    for (size_t c = 0; q->weight_zero && c < q->weight_scale->count; c++)
+        if (q->weight_zero[c] < codes.qmin || q->weight_zero[c] > codes.qmax)
+            return error_set(error, ERROR_INPUT,
+                             "%s: %s.weight_fake_quant.zero_point is %d, outside of %d to %d", path,
+                             q->node->name, q->weight_zero[c], codes.qmin, codes.qmax);
+    return true;
+}
+
 /* What the flat arrays cannot say of themselves: counters in memory, ranges and zero points. */
 static bool settle(const Model *model, const Slots *slots, const char *path, Error *error) {
     for (int i = 0; i < slots->count; i++)
         if (slots->slot[i].counter)
             *slots->slot[i].counter = (float)*(const int64_t *)slots->slot[i].data;
+    for (int i = 0; model->quant && i < model->graph->nodes; i++)
+        if (!weight_zeros(&model->quant->node[i], path, error)) return false;
     for (int i = 0; model->quant && i < model->quant->quantizers; i++) {
         Quantizer *quantizer = model->quant->quantizer[i];
         const QParams *q = &quantizer->q;

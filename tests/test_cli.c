@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "quant/model.h"
+#include "nn/layer.h"
 #include "tests/program.h"
 #include "tests/scratch.h"
 
@@ -39,6 +40,9 @@ static void refuses_wrong_words(void **state) {
     refused(2, "no command \"evla\"; did you mean eval?", "evla float.st");
     refused(2, "no command \"zzzzzzz\"", "zzzzzzz");
     refused(2, "did you mean freeze?", "help freze");
+    must("help layers");
+    for (int i = 0; layer_list[i]; i++)
+        assert_non_null(strstr(printed.out, layer_list[i]->summary));
     refused(2, "options come after the command", "--json eval float.st");
     refused(2, "unknown option --limt; did you mean --limit?", "eval float.st --limt 3");
     refused(2, "unknown option -x", "eval float.st -x");

@@ -155,6 +155,25 @@ static void test_presets_and_mixed_bits_in_both_engines(void **state) {
         }
 }
 
+/* Grids that are only simulated, too: a file of 12 bits is read again. */
+static void test_many_bits_are_read_again(void **state) {
+    (void)state;
+    Model *model = configured("{\"weight\": {\"bits\": 12, \"symmetric\": false}}", 5);
+    Tensor *w = node_tensor(graph_find(model->graph, "c2"), "weight");
+    for (size_t i = 0; i < w->count; i++) w->data[i] = fabsf(w->data[i]); /* Z = -2048 */
+    quant_learn(model->quant, learn_find("lsq"));
+    quant_learn_start(model->quant);
+    assert_true(qnode(model, "c2")->weight_zero[0] < -128);
+    model->stage = STAGE_QAT;
+    quant_track(model->quant); /* as stair finetune does */
+    Error error = {0};
+    assert_true(model_save(model, scratch_path("w"), 0, NULL, &error));
+    Model *loaded = model_load(scratch_path("w"), &error);
+    if (!loaded) fail_msg("%s", error.message);
+    model_free(loaded);
+    model_free(model);
+}
+
 static void test_zero_point_in_file_is_checked(void **state) {
     (void)state;
     Model *model = configured("{\"weight\": {\"bits\": 4, \"symmetric\": false}}", 4);
@@ -170,12 +189,13 @@ static void test_zero_point_in_file_is_checked(void **state) {
     error = (Error){0};
     model = configured("{\"weight\": {\"bits\": 4, \"symmetric\": false}}", 4);
     quant_learn(model->quant, learn_find("lsq"));
-    qnode(model, "fc")->weight_zero[1] = 1 << 30; /* no code of any width */
+    qnode(model, "fc")->weight_zero[1] = 100; /* no code of 4 bits */
     model->stage = STAGE_QAT;
     quant_track(model->quant); /* as stair finetune does */
     assert_true(model_save(model, scratch_path("z"), 0, NULL, &error));
     assert_null(model_load(scratch_path("z"), &error));
-    assert_error(&error, ERROR_INPUT, "fc.weight_fake_quant.zero_point");
+    assert_error(&error, ERROR_INPUT,
+                 "z: fc.weight_fake_quant.zero_point is 100, outside of -8 to 7");
     model_free(model);
 }
 
@@ -185,6 +205,7 @@ int main(void) {
         cmocka_unit_test(test_affine_weights_by_hand),
         cmocka_unit_test(test_learned_affine_weights),
         cmocka_unit_test(test_presets_and_mixed_bits_in_both_engines),
+        cmocka_unit_test(test_many_bits_are_read_again),
         cmocka_unit_test(test_zero_point_in_file_is_checked),
     };
     return cmocka_run_group_tests(tests, scratch_make, scratch_remove);

@@ -124,6 +124,7 @@ static void optimizers_have_defaults(void **state) {
     must("finetune ac.st --data data --optimizer sgd --lr 0.002 -o aq.st -q");
     assert_recipe("aq.st", "sgd", 0.002);
     refused(2, "--nesterov: adamw", "%s --optimizer adamw --nesterov -o x.st", train);
+    refused(2, "--momentum: of adamw", "%s --optimizer adamw --momentum 1 -o x.st", train);
     assert_false(file_exists("x.st"));
 }
 

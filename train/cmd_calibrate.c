@@ -71,6 +71,14 @@ static bool compare_methods(Model *model, const Settings *settings, Error *error
     return ok && quant_select(model->quant, chosen, percentile, error);
 }
 
+/* The ranges themselves are what `stair inspect --json` prints. */
+static bool print_summary(const Model *model, Error *error) {
+    const QuantNet *quant = model->quant;
+    return json_print(json_pack("{s:s, s:s, s:i}", "stage", stage_name(model->stage), "method",
+                                quant->config.method->name, "values", quant->quantizers),
+                      error);
+}
+
 static int command_calibrate(const Settings *settings, Error *error) {
     const char *path = settings->arguments[0];
     if (!settings->output && !settings->compare)
@@ -83,7 +91,8 @@ static int command_calibrate(const Settings *settings, Error *error) {
         prepare(model, path, settings, error) &&
         quant_freeze(model->quant, error) && /* what cannot be frozen is refused here already */
         (!settings->compare || compare_methods(model, settings, error));
-    if (ok && settings->output) model_save(model, settings->output, 0, NULL, error);
+    ok = ok && (!settings->output || model_save(model, settings->output, 0, NULL, error));
+    if (ok && settings->json && !settings->compare) print_summary(model, error);
     model_free(model);
     return error->code;
 }

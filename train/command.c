@@ -75,6 +75,8 @@ static int run_help(int argc, char *argv[]) {
     Error error = {0};
     if (argc == 0) {
         help_program(stdout);
+    } else if (strcmp(argv[0], "layers") == 0) {
+        help_layers(stdout);
     } else {
         const Command *command = find_or_suggest(argv[0], &error);
         if (command) help_command(stdout, command);

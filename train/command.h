@@ -41,9 +41,11 @@ const Command *command_find(const char *name); /* NULL when there is none */
 /* How the command takes the option; NULL if it does not. */
 const OptionUse *command_takes(const Command *command, const char *option);
 
-/* Texts made of the tables: a few lines, the help of the program, that of a command. */
+/* Texts made of the tables: a few lines, the help of the program, that of a command, what nets are
+ * made of. */
 void help_short(FILE *file);
 void help_program(FILE *file);
+void help_layers(FILE *file);
 void help_command(FILE *file, const Command *command);
 
 /* Runs the words behind the program's name; returns the exit status. Prints help to stdout, errors

@@ -1,6 +1,7 @@
 /* The help texts, made of the tables: an option's line and its parsing cannot disagree. */
 #include <string.h>
 
+#include "nn/zoo.h"
 #include "train/command.h"
 
 enum { WIDTH = 80, NAMES = 30 /* columns of the options' names, with their margins */ };
@@ -86,10 +87,24 @@ void help_program(FILE *file) {
                   "stair trains small networks in float and ships them as integers.\n\n"
                   "commands, in the order a model goes through them:\n");
     print_commands(file);
-    fprintf(file, "\n'stair help COMMAND' lists a command's options; 'stair --version' says which "
-                  "stair this is.\n\nexit status:\n");
+    fprintf(file,
+            "\n'stair help COMMAND' lists a command's options, 'stair help layers' what a net "
+            "is made of;\n'stair --version' says which stair this is.\n\nexit status:\n");
 #define X(name, exit, meaning) fprintf(file, "  %-10d %s\n", exit, meaning);
     ERROR_LIST(X)
 #undef X
     fprintf(file, "  %-10s %s\n", "128+N", "ended by signal N");
+}
+
+void help_layers(FILE *file) {
+    fprintf(file,
+            "A net is a text, FILE.net, of one node a line; the last is its output:\n\n"
+            "  NAME = LAYER INPUT... [FIELD=VALUE]...    # comment\n\n"
+            "Sizes are one number for all dimensions or one for each, kernel=3x5; padding may "
+            "differ\nbetween the beginning and the end, padding=0:1.\n\nlayers:\n");
+    for (int i = 0; layer_list[i]; i++)
+        fprintf(file, "  %-17s %s\n", layer_list[i]->name, layer_list[i]->summary);
+    fprintf(file, "\nnets of the zoo, for --model:\n");
+    for (int i = 0; zoo_list[i].name; i++)
+        fprintf(file, "  %-17s %s\n", zoo_list[i].name, zoo_list[i].summary);
 }

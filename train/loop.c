@@ -12,6 +12,7 @@
 #include "optim/schedule.h"
 #include "quant/bn.h"
 #include "train/evaluate.h"
+#include "train/finite.h"
 #include "train/json.h"
 #include "train/parameters.h"
 #include "train/progress.h"
@@ -70,6 +71,9 @@ static bool start_optimizer(Loop *loop, Error *error) {
     if (spec.nesterov && !spec.rule->nesterov)
         return error_set(error, ERROR_USAGE, "--nesterov: %s has no such momentum",
                          spec.rule->name);
+    if (spec.momentum >= 1 && spec.rule->averages)
+        return error_set(error, ERROR_USAGE, "--momentum: of %s it is less than 1",
+                         spec.rule->name);
     const Optimizer *optimizer = loop->optimizer =
         train_optimizer(loop->run->model->graph, &spec, loop->arena);
     loop->optimizer->steps = loop->run->position.step;
@@ -88,6 +92,19 @@ static bool open_log(Loop *loop, Error *error) {
     return loop->log || error_set(error, ERROR_IO, "%s: %s", path, strerror(errno));
 }
 
+/* Which parameters learn, and how. What a resumed file says of it is not the command line's fault.
+ */
+static bool choose_parameters(Loop *loop, Error *error) {
+    const TrainRun *run = loop->run;
+    Error reason = {0};
+    if (keep_parameters(run->model->graph, run->settings->keep, &reason) &&
+        start_optimizer(loop, &reason))
+        return true;
+    if (!run->resumed) return error_set(error, reason.code, "%s", reason.message);
+    return error_set(error, ERROR_INPUT, "%s: stair.training: %.500s", run->settings->resume,
+                     reason.message);
+}
+
 static bool loop_start(Loop *loop, Error *error) {
     TrainRun *run = loop->run;
     const Settings *s = run->settings;
@@ -95,10 +112,9 @@ static bool loop_start(Loop *loop, Error *error) {
     loop->loader = loader_new(run->train, &run->model->pixels, s->batch, s->seed, true, error);
     if (!loop->loader) return false;
     loader_augment(loop->loader, run->augmentations);
-    if (!keep_parameters(run->model->graph, s->keep, error)) return false;
     loop->tape = tape_new(true);
     loop->labels = arena_alloc(loop->arena, sizeof(int) * (size_t)s->batch);
-    if (!start_optimizer(loop, error)) return false;
+    if (!choose_parameters(loop, error)) return false;
     for (int i = 0; run->resumed && i < loop->optimizer->arrays; i++) {
         Error reason = {0};
         if (!model_fetch(run->model, &loop->array[i], &reason))
@@ -121,22 +137,6 @@ static bool loop_start(Loop *loop, Error *error) {
 
 /* --- one step --- */
 
-/* The first node whose value is not finite: where a run went wrong. */
-static const char *first_bad(const Graph *graph, Tensor *const value[]) {
-    for (int i = 0; i < graph->nodes; i++)
-        if (!floats_finite(value[i]->data, value[i]->count)) return graph->node[i].name;
-    return "the loss";
-}
-
-static bool gradients_finite(const Optimizer *optimizer, const char **name) {
-    for (int i = 0; i < optimizer->parameters; i++) {
-        const Tensor *t = optimizer->parameter[i].tensor;
-        *name = optimizer->parameter[i].name;
-        if (!floats_finite(t->grad, t->count)) return false;
-    }
-    return true;
-}
-
 /* `step` counts from 1; `what` is a clause: what went wrong, and where. */
 static bool diverged(const Loop *loop, int64_t step, const char *what, Error *error) {
     double rate = schedule_rate(loop->schedule, &loop->plan, step - 1);
@@ -147,18 +147,6 @@ static bool diverged(const Loop *loop, int64_t step, const char *what, Error *er
         (long long)step, what, rate,
         loop->saved || loop->run->resumed ? "the last checkpoint is as it was"
                                           : "nothing was saved");
-}
-
-/* Names the first parameter that holds NaN or infinity, NULL if none does. A relu or a batch's own
- * statistics can hide one from the loss, and a file with one would be refused. */
-static const char *bad_parameter(const Graph *graph, Arena *arena) {
-    for (int i = 0; i < graph->nodes; i++)
-        for (int k = 0; k < graph->node[i].params; k++) {
-            const Param *p = &graph->node[i].param[k];
-            if (!floats_finite(p->tensor->data, p->tensor->count))
-                return arena_text(arena, "%s.%s", graph->node[i].name, p->name);
-        }
-    return NULL;
 }
 
 /* What the quantizers do in the coming step: a function of its number, so that a resumed run does
@@ -203,12 +191,12 @@ static bool loop_step(Loop *loop, Error *error) {
     if (value.code || !isfinite(loss->data[0])) {
         Tensor *values[GRAPH_MAX_NODES]; /* the step once more, each value kept, to see where */
         graph_forward(graph, &forward, x, values);
-        const char *what = arena_text(loop->arena, "%s is not finite", first_bad(graph, values));
+        const char *what = arena_text(loop->arena, "%s is not finite", bad_value(graph, values));
         return diverged(loop, at->step + 1, what, error);
     }
     tape_backward(loop->tape, loss);
-    const char *name;
-    if (!gradients_finite(loop->optimizer, &name)) {
+    const char *name = bad_gradient(loop->optimizer);
+    if (name) {
         const char *what = arena_text(loop->arena, "the gradient of %s is not finite", name);
         return diverged(loop, at->step + 1, what, error);
     }
@@ -268,7 +256,10 @@ static bool end_epoch(Loop *loop, Error *error) {
         engine && evaluate(engine, run->test, run->settings->batch, NULL, NULL, &test, &reason);
     engine_close(engine);
     if (run->model->quant) quant_simulate(run->model->quant);
-    if (!ok) /* the net's values, not the images, which are bytes */
+    bool numbers = engine || bad_parameter(run->model->graph, loop->arena);
+    if (!ok && !numbers) /* a net that integers cannot hold */
+        return error_set(error, reason.code, "%s", reason.message);
+    if (!ok) /* its values, not the images, which are bytes */
         return diverged(loop, run->position.step, arena_text(loop->arena, "%s", reason.message),
                         error);
     if (loop->log) {

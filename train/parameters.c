@@ -69,16 +69,23 @@ static const char *take_word(const char *list, char word[WORD]) {
     return list[length] ? list + length + 1 : NULL;
 }
 
+/* How much of the first word a message shows. */
+static int shown(const char *list) {
+    int length = (int)strcspn(list, ",=");
+    return length < 64 ? length : 64;
+}
+
 /* Patterns may overlap: all are looked for before anything is switched off. */
 bool keep_parameters(Graph *graph, const char *patterns, Error *error) {
     char pattern[WORD];
     for (int pass = 0; pass < 2; pass++)
         for (const char *rest = patterns; rest;) {
+            const char *given = rest;
             rest = take_word(rest, pattern);
             if (!keep(graph, pattern, pass == 1) && pass == 0)
                 return error_set(error, ERROR_USAGE,
-                                 "--keep: no trainable parameter of %s matches \"%.64s\"",
-                                 graph->name, pattern);
+                                 "--keep: no trainable parameter of %s matches \"%.*s\"",
+                                 graph->name, shown(given), given);
         }
     return !patterns || graph_parameters(graph) ||
            error_set(error, ERROR_USAGE, "--keep: nothing is left to train");
@@ -87,12 +94,14 @@ bool keep_parameters(Graph *graph, const char *patterns, Error *error) {
 bool rate_parameters(const Optimizer *optimizer, const char *rates, Error *error) {
     char pattern[WORD];
     for (const char *rest = rates; rest;) {
+        const char *given = rest;
         rest = take_word(rest, pattern);
         char *factor = strchr(pattern, '=');
         double rate;
         if (!factor || !text_number(factor + 1, &rate) || rate < 0)
             return error_set(error, ERROR_USAGE,
-                             "--rates: \"%.64s\", expected NAME=FACTOR like *.bias=0.5", pattern);
+                             "--rates: \"%.*s\", expected NAME=FACTOR like *.bias=0.5",
+                             shown(given), given);
         *factor = '\0';
         int matching = 0;
         for (int p = 0; p < optimizer->parameters; p++) {
@@ -101,8 +110,8 @@ bool rate_parameters(const Optimizer *optimizer, const char *rates, Error *error
             matching++;
         }
         if (!matching)
-            return error_set(error, ERROR_USAGE,
-                             "--rates: no trainable parameter matches \"%.64s\"", pattern);
+            return error_set(error, ERROR_USAGE, "--rates: no trainable parameter matches \"%.*s\"",
+                             shown(given), given);
     }
     return true;
 }

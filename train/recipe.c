@@ -135,7 +135,9 @@ static bool agrees(int i, const Settings *given, const Settings *kept, const cha
         same = true; /* folders move; the images' checksum is what counts */
     if (!same)
         error_set(error, ERROR_USAGE, "--%s contradicts %s, whose run has %s%s", option, path,
-                  want ? want : "another",
+                  json_is_null(b) ? "none"
+                  : want          ? want
+                                  : "another",
                   strcmp(option, "epochs") == 0 ? " (more would extend it)" : "");
     free(want);
     json_decref(a);
