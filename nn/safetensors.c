@@ -65,7 +65,7 @@ static bool read_framing(const Reader *reader, const unsigned char *data, size_t
     uint64_t claim = 0;
     for (int i = 0; i < SAFE_PREFIX && size >= SAFE_PREFIX; i++)
         claim |= (uint64_t)data[i] << 8 * i;
-    const char *fault = size <= SAFE_PREFIX                  ? "too short for a safetensors file"
+    const char *fault = size <= SAFE_PREFIX                  ? "it is too short"
                         : claim > SAFE_HEADER                ? "its header's length is over 16 MiB"
                         : claim > size - SAFE_PREFIX         ? "its header is longer than the file"
                         : !claim || data[SAFE_PREFIX] != '{' ? "its header does not begin with '{'"
@@ -73,9 +73,10 @@ static bool read_framing(const Reader *reader, const unsigned char *data, size_t
     *n = (size_t)claim;
     if (!fault) return true;
     const char *what = foreign(data, size);
-    if (!what) return refuse(reader, fault);
-    return error_set(reader->error, ERROR_INPUT, "%s: this is %s, not safetensors", reader->path,
-                     what);
+    return what ? error_set(reader->error, ERROR_INPUT, "%s: this is %s, not safetensors",
+                            reader->path, what)
+                : error_set(reader->error, ERROR_INPUT, "%s: no safetensors file: %s", reader->path,
+                            fault);
 }
 
 /* The parsed header; NULL on error. */

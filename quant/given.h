@@ -22,9 +22,9 @@ typedef struct GivenGrid {
 } GivenGrid;
 
 typedef struct GivenWeights {
-    int scales; /* 1, or one for each output */
-    const float *scale;
-    const int64_t *zero; /* [scales]; NULL: all are 0 */
+    int scales;          /* 1: that of all outputs is one; or their number */
+    const float *scale;  /* [outputs] */
+    const int64_t *zero; /* [outputs]; NULL: all are 0 */
     bool full_range;     /* codes down to -128 */
 } GivenWeights;
 

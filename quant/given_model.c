@@ -19,10 +19,8 @@ static json_t *grid_spec(const GivenGrid *grid, Error *error, const char *name) 
 }
 
 static json_t *weight_spec(const GivenWeights *weight) {
-    if (weight->zero)
-        return json_pack("{s:b, s:b}", "per_channel", weight->scales > 1, "symmetric", false);
-    return json_pack("{s:b, s:b}", "per_channel", weight->scales > 1, "full_range",
-                     weight->full_range);
+    return json_pack("{s:b, s:b, s:b}", "per_channel", weight->scales > 1, "symmetric",
+                     !weight->zero, "full_range", weight->full_range);
 }
 
 /* For each quantizer's node the grid that the file gives its value: said of that node, of one that
@@ -45,35 +43,50 @@ static bool collect(const Given *given, const QuantNet *net, GivenGrid of[], Err
     return true;
 }
 
-/* What the file says, in the words of a configuration. Layers without rounded weights, and values
- * without a grid, stay float. A lone batchnorm has no word about weights of its own: the default is
- * for its. */
+/* Layers without rounded weights, and values without a grid, stay float. */
+static bool is_rounded(const Given *given, const QNode *q, const GivenGrid of[]) {
+    int i = q->node->index;
+    return of[i].scale > 0 && (!q->rule->arrays || given->weight[i]);
+}
+
+/* Batchnorms that stand alone have no word about weights of their own: the default is for them all.
+ * The widest grid holds each: a step for every channel, all of which may be one; zero points, all
+ * of which may be 0. NULL: there is none. */
+static json_t *lone_spec(const Given *given, const QuantNet *net, const GivenGrid of[]) {
+    GivenWeights all = {0};
+    for (int i = 0; i < net->graph->nodes; i++) {
+        const QNode *q = &net->node[i];
+        if (q->into || !node_has_rule(q->node, "fold") || !is_rounded(given, q, of)) continue;
+        const GivenWeights *weight = given->weight[i];
+        if (all.scales < weight->scales) all.scales = weight->scales;
+        if (weight->zero) all.zero = weight->zero;
+        all.full_range |= weight->full_range;
+    }
+    return all.scales ? weight_spec(&all) : NULL;
+}
+
+/* What the file says, in the words of a configuration. */
 static json_t *config_json(const Given *given, const QuantNet *net, const GivenGrid of[],
                            Error *error) {
-    json_t *nodes = json_object(), *lone = NULL;
+    json_t *nodes = json_object();
     for (int i = 0; nodes && i < net->graph->nodes; i++) {
         const QNode *q = &net->node[i];
         if (q->into || !q->rule->owns_range) continue;
-        const GivenWeights *weight = given->weight[i];
-        bool weighted = q->rule->arrays != NULL;
         json_t *word = json_null();
-        if (of[i].scale > 0 && (!weighted || weight)) {
+        if (is_rounded(given, q, of)) {
             json_t *activation = grid_spec(&of[i], error, q->node->name);
             word = json_pack("{s:o*}", "activation", activation);
             if (node_has_rule(q->node, "weighted"))
-                json_object_set_new(word, "weight", weight_spec(weight));
-            else if (weighted && !lone)
-                lone = weight_spec(weight);
+                json_object_set_new(word, "weight", weight_spec(given->weight[i]));
             if (!activation) {
                 json_decref(word);
                 json_decref(nodes);
-                json_decref(lone);
                 return NULL;
             }
         }
         json_object_set_new(nodes, q->node->name, word);
     }
-    return json_pack("{s:o, s:o*}", "overrides", nodes, "weight", lone);
+    return json_pack("{s:o, s:o*}", "overrides", nodes, "weight", lone_spec(given, net, of));
 }
 
 QuantNet *given_net(Graph *graph, Error *error) {

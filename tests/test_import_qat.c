@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "quant/given.h"
+#include "quant/import/qat_dict.h"
 #include "quant/import/reader.h"
 #include "quant/rules/integers.h"
 #include "tests/scratch.h"
@@ -183,13 +184,57 @@ static void what_is_no_grid_is_refused(void **state) {
         assert_error(&error, ERROR_INPUT, cases[i].fragment);
         model_free(model);
     }
-    Model *model = torch_like(8); /* a second module that is no node */
-    Dict dict = dict_of(model);
-    dict_find(&dict, "add1.activation_post_process.scale")->name =
-        "skip.activation_post_process.scale";
-    Error error = {0};
-    assert_null(dict_import(&dict, &error));
-    assert_error(&error, ERROR_INPUT, "no node has that name");
+}
+
+/* Every array that says something is for one place of the net. */
+static void names_without_a_place_are_refused(void **state) {
+    (void)state;
+    static const struct {
+        const char *array, *called, *fragment; /* array: renamed, or there twice */
+        bool twice;
+    } cases[] = {
+        {"add1.activation_post_process.scale", "skip.activation_post_process.scale",
+         "no node has that name", false},
+        {"fc.weight_fake_quant.scale", "foo.weight_fake_quant.scale", "no node is called foo",
+         true},
+        {"fc.weight_fake_quant.zero_point", "foo.weight_fake_quant.zero_point",
+         "no node is called foo", true},
+        {"fc.weight_fake_quant.scale", "bn1.weight_fake_quant.scale", "it is a part of conv1",
+         true},
+        {"fc.weight_fake_quant.scale", "add1.weight_fake_quant.scale", "has no weights", true},
+        {"fc.weight_fake_quant.scale", "fc.weight_fake_quant.other", "are no grid", false},
+        {"conv1.bn.weight", "bn1.weight", "bn1.weight is there twice, once as conv1.bn.weight",
+         true},
+        {"conv1.bn.running_var", "bn1.running_var", "bn1.running_var is there twice", true},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        Model *model = torch_like(8);
+        Dict dict = dict_of(model);
+        SafeTensor *tensor = dict_find(&dict, cases[i].array);
+        if (cases[i].twice) {
+            dict.tensor[dict.count] = *tensor;
+            tensor = &dict.tensor[dict.count++];
+        }
+        tensor->name = cases[i].called;
+        Error error = {0};
+        assert_null(dict_import(&dict, &error));
+        assert_error(&error, ERROR_INPUT, cases[i].fragment);
+        model_free(model);
+    }
+}
+
+/* Headers of 16 MiB hold 65536 names, a net 256 nodes: asking takes no memory. */
+static void names_take_no_memory(void **state) {
+    (void)state;
+    Model *model = torch_like(8);
+    Arena *arena = arena_new();
+    static const char *const same[] = {"conv1.weight",   "conv1.bn",     "conv10.bn.weight",
+                                       "conv.bn.weight", "fc.bn.weight", "bn1.weight"};
+    for (size_t i = 0; i < sizeof same / sizeof *same; i++)
+        assert_ptr_equal(qat_dict_name(model->quant, same[i], arena), same[i]);
+    assert_int_equal(arena_used(arena), 0);
+    assert_string_equal(qat_dict_name(model->quant, "conv1.bn.weight", arena), "bn1.weight");
+    arena_free(arena);
     model_free(model);
 }
 
@@ -197,6 +242,8 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(grids_are_those_of_the_file),
         cmocka_unit_test(what_is_no_grid_is_refused),
+        cmocka_unit_test(names_without_a_place_are_refused),
+        cmocka_unit_test(names_take_no_memory),
     };
     return cmocka_run_group_tests(tests, make_net, scratch_remove);
 }

@@ -88,11 +88,92 @@ static void weights_of_bytes_have_a_zero_point(void **state) {
     }
 }
 
+static void add_numbers(Build *b, const char *name, const float numbers[2]) {
+    onnx_tensor(&b->graph, name, ONNX__TENSOR_PROTO__DATA_TYPE__FLOAT, sizeof *numbers, &SHAPE(2),
+                numbers);
+}
+
+/* A batchnorm of weights in codes around a zero point (or 0), a step for each channel (or one),
+ * that reads `in`, and the grid of its value. */
+static void add_lone(Build *b, const char *in, const char *name, bool affine, bool single) {
+    static const int8_t codes[] = {100, -28}, zeros[] = {50, -4}, none[] = {0, 0};
+    static const float steps[] = {0.0625f, 0.125f};
+    Arena *arena = b->graph.arena;
+    const char *w = arena_text(arena, "%s_w", name), *s = arena_text(arena, "%s_s", name);
+    const char *z = arena_text(arena, "%s_z", name), *real = arena_text(arena, "%s_real", name);
+    Shape per = single ? (Shape){0} : SHAPE(2);
+    onnx_tensor(&b->graph, w, ONNX__TENSOR_PROTO__DATA_TYPE__INT8, 1, &SHAPE(2), codes);
+    onnx_tensor(&b->graph, s, ONNX__TENSOR_PROTO__DATA_TYPE__FLOAT, sizeof *steps, &per, steps);
+    onnx_tensor(&b->graph, z, ONNX__TENSOR_PROTO__DATA_TYPE__INT8, 1, &per, affine ? zeros : none);
+    Onnx__NodeProto *weights =
+        build_node(b, "DequantizeLinear", arena_text(arena, "%s %s %s", w, s, z), real);
+    set_int(b, weights, "axis", 0);
+    build_node(b, "BatchNormalization", arena_text(arena, "%s %s zeros zeros ones", in, real),
+               name);
+    build_node(b, "QuantizeLinear", arena_text(arena, "%s s z", name),
+               arena_text(arena, "%s_q", name));
+    build_node(b, "DequantizeLinear", arena_text(arena, "%s_q s z", name),
+               arena_text(arena, "%s_d", name));
+}
+
+static void has_lone(const Model *model, const char *name, bool affine, bool single) {
+    static const int8_t codes[] = {100, -28};
+    const QNode *q = graph_find(model->graph, name)->quant;
+    const WeightedIntegers *w = q->integers;
+    for (int o = 0; o < 2; o++) {
+        int c = w->grid.channels == 1 ? 0 : o;
+        assert_int_equal(w->weight[o], codes[o]);
+        assert_float_equal(w->grid.scale[c], single || o == 0 ? 0.0625f : 0.125f, 0);
+        assert_int_equal(w->grid.zero_point[c], !affine ? 0 : single || o == 0 ? 50 : -4);
+    }
+}
+
+/* Configurations have one word for all batchnorms that stand alone: each keeps its own grid, and a
+ * convolution beside them its, which has no zero points. */
+static void lone_batchnorms_keep_their_grids(void **state) {
+    (void)state;
+    for (int i = 0; i < 16; i++) {
+        bool affine[] = {i & 1, i & 2}, single[] = {i & 4, i & 8};
+        Build *b = onnx_build();
+        add_float(b, "s", 0.02f);
+        add_byte(b, "z", ONNX__TENSOR_PROTO__DATA_TYPE__UINT8, 100);
+        static const float zeros[] = {0, 0}, ones[] = {1, 1};
+        add_numbers(b, "zeros", zeros);
+        add_numbers(b, "ones", ones);
+        static const int8_t codes[] = {1, 2, -3, 127};
+        onnx_tensor(&b->graph, "w", ONNX__TENSOR_PROTO__DATA_TYPE__INT8, 1, &SHAPE(2, 2, 1, 1),
+                    codes);
+        build_node(b, "QuantizeLinear", "x s z", "xq");
+        build_node(b, "DequantizeLinear", "xq s z", "xd");
+        add_lone(b, "xd", "one", affine[0], single[0]);
+        INTS(b, build_node(b, "MaxPool", "one_d", "pool"), "kernel_shape", 2, 2);
+        add_lone(b, "pool", "two", affine[1], single[1]);
+        build_node(b, "DequantizeLinear", "w s", "wd");
+        build_node(b, "Conv", "two_d wd", "conv");
+        build_node(b, "QuantizeLinear", "conv s z", "yq");
+        build_node(b, "DequantizeLinear", "yq s z", "y");
+        onnx_output(&b->graph, "y", &SHAPE(1));
+        File file = onnx_pack(&b->model, b->graph.arena);
+        Model *model = onnx_imported(&file);
+        Error error = {0};
+        if (!quant_freeze(model->quant, &error)) fail_msg("%s", error.message);
+        has_lone(model, "one", affine[0], single[0]);
+        has_lone(model, "two", affine[1], single[1]);
+        const QNode *conv = graph_find(model->graph, "conv")->quant;
+        assert_true(conv->weight.symmetric);
+        assert_false(conv->weight.per_channel);
+        assert_memory_equal(((const WeightedIntegers *)conv->integers)->weight, codes, 4);
+        model_free(model);
+        arena_free(b->graph.arena);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(given_scales_are_kept),
         cmocka_unit_test(given_zero_points_are_kept),
         cmocka_unit_test(weights_of_bytes_have_a_zero_point),
+        cmocka_unit_test(lone_batchnorms_keep_their_grids),
     };
     return cmocka_run_group_tests(tests, scratch_make, scratch_remove);
 }

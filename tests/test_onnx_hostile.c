@@ -318,6 +318,20 @@ static void results_that_are_not_there_are_survived(void **state) {
     }
 }
 
+/* An input of no name is one that is not there: of every operator that passes it on or looks at it
+ * before it asks for a value. */
+static void inputs_that_are_not_there_are_refused(void **state) {
+    (void)state;
+    static const char *const ops[] = {"AveragePool", "MaxPool", "Identity", "Dropout",
+                                      "Relu",        "Flatten", "Squeeze",  "Concat"};
+    for (size_t i = 0; i < sizeof ops / sizeof *ops; i++) {
+        Build *b = onnx_build();
+        Onnx__NodeProto *node = build_node(b, ops[i], "-", "y");
+        if (strstr(ops[i], "Pool")) INTS(b, node, "kernel_shape", 2, 2);
+        is_refused(b, "y", "its input 0 is missing");
+    }
+}
+
 static void add_grid(Build *b, const char *scale_name, float scale, const char *zero_name,
                      int zero) {
     add_float(b, scale_name, scale);
@@ -373,6 +387,7 @@ int main(void) {
         cmocka_unit_test(sizes_out_of_range_are_refused),
         cmocka_unit_test(windows_of_any_size_are_survived),
         cmocka_unit_test(results_that_are_not_there_are_survived),
+        cmocka_unit_test(inputs_that_are_not_there_are_refused),
         cmocka_unit_test(quantization_that_is_none_is_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

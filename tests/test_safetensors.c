@@ -66,6 +66,15 @@ static void framing(void **state) {
     refuses("{}", 1, "1 bytes behind the last tensor");
 }
 
+/* The first 8 bytes of a text say a length, too: what the file is not comes before the reason. */
+static void texts_are_no_safetensors(void **state) {
+    (void)state;
+    put("x = input shape=1x28x28\n", 24);
+    assert_refused("no safetensors file: its header's length is over 16 MiB");
+    put("short", 5);
+    assert_refused("no safetensors file: it is too short");
+}
+
 static void json(void **state) {
     (void)state;
     refuses("{\"t\"}", 0, "its header, byte ");
@@ -294,6 +303,7 @@ static void missing_file(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         TEST(framing),
+        TEST(texts_are_no_safetensors),
         TEST(json),
         TEST(json_is_bounded_before_it_is_parsed),
         TEST(metadata),

@@ -18,6 +18,11 @@ static int command_import(const Settings *settings, Error *error) {
     return error->code;
 }
 
+static void say_stage(FILE *file) {
+    fprintf(file, "\nA file with scales (QAT, or ONNX's QDQ) becomes a calibrated model, else a "
+                  "float one.\n");
+}
+
 static const OptionUse options[] = {
     TAKES("model"), TAKES("normalize"), TAKES("output", .required = true), TAKES_COMMON, {0},
 };
@@ -29,8 +34,11 @@ const Command import_command = {
     .least = 1,
     .most = 1,
     .options = options,
+    .more_help = say_stage,
     .examples = "stair import net.onnx --normalize 0.286,0.353 -o float.safetensors\n"
                 "stair import weights.safetensors --model lenet5 --normalize 0.286,0.353 -o "
-                "float.safetensors\n",
+                "float.safetensors\n"
+                "stair import qat.safetensors --model lenet5 --normalize 0.286,0.353 -o "
+                "calibrated.safetensors\n",
     .run = command_import,
 };

@@ -1,11 +1,11 @@
 /* The state_dict of a net that PyTorch prepared for quantization-aware training (torch.ao, eager,
  * prepare_qat): the arrays of the float net, and of what rounds:
  *
- *   conv1.weight_fake_quant.scale, .zero_point             of the weights, one or one an output
- *   conv1.activation_post_process.scale, .zero_point       of the module's value
- *   quant.activation_post_process.scale, .zero_point       of the input: no node has the stub's
- * name conv1.bn.weight, ...                                   a batchnorm fused into its
- * convolution
+ *   of weights, one or one an output:      conv1.weight_fake_quant.scale, .zero_point
+ *   of the value that a module gives:      conv1.activation_post_process.scale, .zero_point
+ *   of the input, whose stub is no node:   quant.activation_post_process.scale, .zero_point
+ *
+ * The arrays of a batchnorm that is fused into its convolution are called conv1.bn.weight, ...
  *
  * What it observed says how many codes there are: (max - min) / scale is 255, or 127 where PyTorch
  * reduced the range. Switches and observers are left behind. */
@@ -19,6 +19,7 @@
 
 #define VALUE  ".activation_post_process."
 #define WEIGHT ".weight_fake_quant."
+#define INSIDE ".bn."
 
 bool qat_dict_is(const SafeFile *file) {
     bool any = false;
@@ -34,9 +35,10 @@ bool qat_dict_part(const char *name) {
 const char *qat_dict_name(const QuantNet *net, const char *name, Arena *arena) {
     for (int i = 0; i < net->graph->nodes; i++) {
         const QNode *q = &net->node[i];
-        const char *inside = arena_text(arena, "%s.bn.", q->node->name);
-        if (q->batchnorm && strncmp(name, inside, strlen(inside)) == 0)
-            return arena_text(arena, "%s.%s", q->batchnorm->name, name + strlen(inside));
+        size_t length = strlen(q->node->name);
+        if (!q->batchnorm || strncmp(name, q->node->name, length) != 0) continue;
+        if (strncmp(name + length, INSIDE, strlen(INSIDE)) == 0)
+            return arena_text(arena, "%s.%s", q->batchnorm->name, name + length + strlen(INSIDE));
     }
     return name;
 }
@@ -135,13 +137,17 @@ static void pass_to_means(const QuantNet *net, Given *given) {
 
 /* --- weights --- */
 
-static bool find_weights(const SafeFile *file, const Node *node, Arena *arena, Given *given,
+static bool node_weights(const SafeFile *file, const QNode *q, Arena *arena, Given *given,
                          Error *error) {
+    const Node *node = q->node;
     const char *base = arena_text(arena, "%s" WEIGHT, node->name);
     Steps steps;
-    if (!safetensors_find(file, arena_text(arena, "%sscale", base))) return true;
+    if (q->into)
+        return error_set(error, ERROR_INPUT,
+                         "%.200s*: it is a part of %s, which has one grid for both", base,
+                         q->into->name);
     if (!node_tensor(node, "weight"))
-        return error_set(error, ERROR_INPUT, "%.200sscale: that node has no weights", base);
+        return error_set(error, ERROR_INPUT, "%.200s*: that node has no weights", base);
     if (!find_steps(file, arena, base, &steps, error)) return false;
     int outputs = node_layout(node).outputs;
     if (steps.count != 1 && steps.count != outputs)
@@ -163,13 +169,28 @@ static bool find_weights(const SafeFile *file, const Node *node, Arena *arena, G
     return true;
 }
 
+/* Each array about weights is one of a node's. */
+static bool find_weights(const SafeFile *file, const QuantNet *net, Arena *arena, Given *given,
+                         Error *error) {
+    for (int i = 0; i < file->count; i++) {
+        const char *name = file->tensor[i].name, *at = strstr(name, WEIGHT);
+        if (!at) continue;
+        const char *module = arena_text(arena, "%.*s", (int)(at - name), name);
+        const Node *node = graph_find(net->graph, module);
+        if (!node)
+            return error_set(error, ERROR_INPUT, "%.200s: no node is called %.200s", name, module);
+        if (given->weight[node->index]) continue; /* by another of its arrays */
+        if (!node_weights(file, &net->node[node->index], arena, given, error)) return false;
+    }
+    return true;
+}
+
 bool qat_dict_grids(const SafeFile *file, const QuantNet *net, Arena *arena, Given *given,
                     Error *error) {
-    Graph *graph = net->graph;
     *given = (Given){0};
-    if (!find_values(file, graph, arena, given, error)) return false;
-    for (int i = 0; i < graph->nodes; i++)
-        if (!find_weights(file, &graph->node[i], arena, given, error)) return false;
+    if (!find_values(file, net->graph, arena, given, error) ||
+        !find_weights(file, net, arena, given, error))
+        return false;
     pass_to_means(net, given);
     return true;
 }

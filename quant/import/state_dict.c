@@ -66,6 +66,17 @@ static bool has_array(const SafeTensor *tensor, int count, const char *name) {
     return found;
 }
 
+/* Two names of the file may mean one array of the net. */
+static bool named_once(const SafeFile *file, const QuantNet *net, Arena *arena, Error *error) {
+    for (int i = 0; i < file->count; i++) {
+        const char *name = file->tensor[i].name, *meant = qat_dict_name(net, name, arena);
+        if (meant != name && safetensors_find(file, meant))
+            return error_set(error, ERROR_INPUT, "%.200s is there twice, once as %.200s", meant,
+                             name);
+    }
+    return true;
+}
+
 /* `net` of a file with grids, else NULL. */
 static const SafeFile *adapt(const SafeFile *file, const Graph *graph, const QuantNet *net,
                              Arena *arena) {
@@ -115,7 +126,8 @@ static bool fill(Model *model, const SafeFile *content, const char *path, Arena 
     if (qat_dict_is(content)) {
         net = given_net(model->graph, error);
         if (!net) return false;
-        if (!qat_dict_grids(content, net, arena, &given, &reason))
+        if (!named_once(content, net, arena, &reason) ||
+            !qat_dict_grids(content, net, arena, &given, &reason))
             return error_set(error, reason.code, "%s: %.500s", path, reason.message);
     }
     const SafeFile *adapted = adapt(content, model->graph, net, arena);

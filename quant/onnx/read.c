@@ -96,6 +96,10 @@ void onnx_makes_known(OnnxReader *reader, const Onnx__NodeProto *node, OnnxConst
 
 void onnx_passes(OnnxReader *reader, const Onnx__NodeProto *node, size_t k) {
     OnnxValue *from = onnx_value(reader, node, k), *to = made(reader, node);
+    if (!from) {
+        onnx_fault(reader, node, "its input %zu is missing", k);
+        return;
+    }
     onnx_known(reader, node, k);
     to->constant = from->constant;
     to->node = from->node;

@@ -253,7 +253,7 @@ static bool settle_count(OnnxReader *reader, const Onnx__NodeProto *node, const 
 void onnx_read_window(OnnxReader *reader, const Onnx__NodeProto *node) {
     OnnxValue *x = onnx_value(reader, node, 0);
     bool mean = strcmp(node->op_type, "AveragePool") == 0;
-    int in = mean && x->node >= 0 && !x->codes ? x->node : onnx_real(reader, node, 0);
+    int in = mean && x && x->node >= 0 && !x->codes ? x->node : onnx_real(reader, node, 0);
     if (in < 0) return;
     int spatial = spatial_of(reader, in), size[SPATIAL];
     const OnnxOp *op = onnx_op_for(node->op_type, spatial);
