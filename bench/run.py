@@ -116,7 +116,7 @@ def dry():
     rounds = [table.Round({(row.key, who): table.ONES for row in ROWS for who in row.who()}
                           | {("peaks", "stair"): table.ONES})]
     for bar in BARS:
-        bar.value(rounds[0])  # KeyError: no row measures it
+        bar.value(rounds if bar.whole else rounds[0])  # KeyError: no row measures it
     print(page(ROWS, rounds, ["no machine: nothing was measured"]), end="")
 
 

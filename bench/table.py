@@ -63,7 +63,8 @@ DIGITS = {"x": 2, "%": 0, "MB": 0, "s": 2}
 
 
 def bar_line(bar, rounds):
-    digits, values = DIGITS[bar.unit], over(rounds, bar.value)
+    digits = DIGITS[bar.unit]
+    values = over([rounds] if bar.whole else rounds, bar.value)
     asked = met = ""
     if bar.limit is not None:
         asked = f"{'at most' if bar.most else 'at least'} {bar.limit:.{digits}f} {bar.unit}"
