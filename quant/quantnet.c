@@ -62,7 +62,15 @@ static void attach_quantizers(QuantNet *net, const NodeConfig *config) {
         }
         q->out = quantizer_new(graph->arena, node->name, &config[i].activation);
         if (q->rule->unit_range) quantizer_fix(q->out);
+        q->out->order = net->quantizers;
         net->quantizer[net->quantizers++] = q->out;
+    }
+}
+
+static void align_scales(QuantNet *net) {
+    for (int i = 0; i < net->graph->nodes; i++) {
+        QNode *q = &net->node[i];
+        if (!q->into && q->rule->align) q->rule->align(q);
     }
 }
 
@@ -129,6 +137,7 @@ QuantNet *quant_prepare(Graph *graph, const QuantConfig *config, Error *error) {
     NodeConfig of[GRAPH_MAX_NODES];
     if (!configure(net, of, error)) return NULL;
     attach_quantizers(net, of);
+    if (config->portable) align_scales(net);
     quant_assign(net);
     for (int i = 0; i < graph->nodes; i++) graph->node[i].quant = &net->node[i];
     quant_simulate(net);
