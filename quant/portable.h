@@ -16,8 +16,8 @@
  *                odd one, at least as fine
  *   means, mul   the result is an odd multiple of S_x, of S_a S_b
  *
- * A value that several adds or concats would move is moved by the first. Grids that are fixed,
- * given or learned are left alone. */
+ * A value that several adds or concats would move is moved by the first. Grids that are fixed or
+ * given are left alone; learned ones are aligned at the end of each epoch. */
 #pragma once
 
 #include "quant/rule.h"

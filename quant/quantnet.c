@@ -3,6 +3,7 @@
 #include <float.h>
 #include <string.h>
 
+#include "quant/portable.h"
 #include "quant/rules/weighted.h"
 
 /* A layer whose row names no rule, or a batchnorm that is to stay float. */
@@ -262,6 +263,14 @@ void quant_limit_scales(QuantNet *net) {
             float least = fmaxf(s->kept[c] / 2, FLT_MIN), most = fminf(s->kept[c] * 2, 0x1p100f);
             s->tensor->data[c] = clamp_float(s->tensor->data[c], least, most);
         }
+    }
+}
+
+void quant_align_scales(QuantNet *net) {
+    for (int i = 0; i < net->quantizers; i++) {
+        const Quantizer *quantizer = net->quantizer[i];
+        if (quantizer->learned && quantizer->align.base)
+            quantizer->q.scale[0] = portable_scale(&quantizer->align, quantizer->q.scale[0]);
     }
 }
 
