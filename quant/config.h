@@ -44,6 +44,7 @@ typedef struct QuantConfig {
                     */
     const Method *method; /* how the ranges of activations are chosen */
     double percentile;    /* of the method of that name */
+    bool portable;        /* scales with which float32 runtimes round alike (quant/portable.h) */
     /* of fine-tuning: */
     Ste ste;
     const Learn *learn; /* which ranges are parameters */

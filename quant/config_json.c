@@ -240,6 +240,7 @@ bool quant_config_from_json(const json_t *json, QuantConfig *config, Error *erro
                                  {"edge_bits", member_bits, &read.edge_bits},
                                  {"method", read_method, &read.method},
                                  {"percentile", read_percentile, &read.percentile},
+                                 {"portable", member_bool, &read.portable},
                                  {"ste", read_ste, &read.ste},
                                  {"learn_ranges", read_learn, &read.learn},
                                  {"bn", read_bn, &read.bn},
@@ -262,6 +263,7 @@ json_t *quant_config_to_json(const QuantConfig *config) {
         "weight", spec_to_json(&config->weight), "edge_bits", config->edge_bits, "method",
         config->method->name, "percentile", config->percentile, "ste", ste_names[config->ste],
         "learn_ranges", config->learn->name, "bn", config->bn->name);
+    if (config->portable) json_object_set_new(json, "portable", json_true());
     if (config->kinds)
         json_object_set_new(json, "layers", layers_to_json(config->kinds, config->kind));
     if (config->nodes)

@@ -30,6 +30,10 @@ void spec_range(const QuantSpec *spec, float *lo, float *hi) {
     }
 }
 
+static int32_t zero_point(const QParams *q, double lo, double scale) {
+    return (int32_t)fmin(fmax(rint(q->qmin - lo / scale), q->qmin), q->qmax);
+}
+
 void qparams_set_range(QParams *q, int c, bool symmetric, float lo_value, float hi_value) {
     CHECK(lo_value <= hi_value && isfinite(lo_value) && isfinite(hi_value), "range %g to %g",
           (double)lo_value, (double)hi_value);
@@ -39,8 +43,12 @@ void qparams_set_range(QParams *q, int c, bool symmetric, float lo_value, float 
     if (nothing) range = 1;
     if (range < (double)FLT_MIN) range = (double)FLT_MIN; /* never 0 or denormal as a float */
     q->scale[c] = (float)range;
-    double zero = symmetric || nothing ? 0 : rint(q->qmin - lo / range);
-    q->zero_point[c] = (int32_t)fmin(fmax(zero, q->qmin), q->qmax);
+    q->zero_point[c] = symmetric || nothing ? 0 : zero_point(q, lo, range);
+}
+
+void qparams_widen(QParams *q, int c, bool symmetric, float lo, float scale) {
+    q->scale[c] = scale;
+    if (!symmetric) q->zero_point[c] = zero_point(q, fmin(lo, 0), scale);
 }
 
 bool tensor_quant(const float *x, size_t count, float amax, int bits, bool is_unsigned,

@@ -47,6 +47,9 @@ void spec_range(const QuantSpec *spec, float *lo, float *hi);
  * range is widened to hold 0. A range of nothing gives S = 1, Z = 0. */
 void qparams_set_range(QParams *q, int c, bool symmetric, float lo, float hi);
 
+/* A coarser scale for channel c, whose values begin at `lo`; the zero point follows. */
+void qparams_widen(QParams *q, int c, bool symmetric, float lo, float scale);
+
 /* Nearest whole number, ties to even, for every float; NaN stays. It is rintf without the library
  * call: adding 2^23 leaves no bits for a fraction, so the addition itself rounds. */
 static inline float round_half_even(float x) {

@@ -3,6 +3,7 @@
 #include <math.h>
 
 #include "autograd/kernels/extremes.h"
+#include "quant/portable.h"
 
 Quantizer *quantizer_new(Arena *arena, const char *name, const QuantSpec *spec) {
     Quantizer *quantizer = arena_alloc(arena, sizeof *quantizer);
@@ -28,6 +29,9 @@ void quantizer_update(Quantizer *quantizer) {
     spec_range(&quantizer->spec, &lo, &hi);
     qparams_codes(&quantizer->q, &quantizer->spec);
     qparams_set_range(&quantizer->q, 0, quantizer->spec.symmetric, lo, hi);
+    if (quantizer->align.base && quantizer->align.base->ready)
+        qparams_widen(&quantizer->q, 0, quantizer->spec.symmetric, lo,
+                      portable_scale(&quantizer->align, quantizer->q.scale[0]));
     quantizer->ready = true;
 }
 

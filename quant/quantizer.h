@@ -7,8 +7,21 @@
 #include "quant/learn.h"
 #include "quant/method.h"
 
-typedef struct Quantizer {
+typedef struct Quantizer Quantizer;
+
+/* What a value's scale is a multiple of, in portable nets (quant/portable.h). */
+typedef struct Alignment {
+    const Quantizer *base;   /* NULL: of nothing */
+    const Quantizer *factor; /* of base's scale times this one's; NULL: of base's */
+    Quantizer *const *term;  /* [terms] aligned to base, too: the result is at least as fine */
+    int terms;
+    int places; /* the multiple is k / 2^j with j at least this */
+    bool odd;   /* and k odd */
+} Alignment;
+
+struct Quantizer {
     const char *name; /* of the node whose value it is */
+    int order;        /* among the net's */
     QuantSpec spec;
     Observer seen;
     const Method *method;
@@ -22,7 +35,8 @@ typedef struct Quantizer {
     bool observing;     /* update the range with each batch */
     bool faking;        /* round values to the grid */
     bool bypassed;      /* never round: the value leads from one float layer to others */
-} Quantizer;
+    Alignment align;
+};
 
 /* Owned by the arena; it has seen nothing and both switches are off. */
 Quantizer *quantizer_new(Arena *arena, const char *name, const QuantSpec *spec);

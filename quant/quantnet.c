@@ -3,6 +3,7 @@
 #include <float.h>
 #include <string.h>
 
+#include "quant/portable.h"
 #include "quant/rules/weighted.h"
 
 /* A layer whose row names no rule, or a batchnorm that is to stay float. */
@@ -62,7 +63,15 @@ static void attach_quantizers(QuantNet *net, const NodeConfig *config) {
         }
         q->out = quantizer_new(graph->arena, node->name, &config[i].activation);
         if (q->rule->unit_range) quantizer_fix(q->out);
+        q->out->order = net->quantizers;
         net->quantizer[net->quantizers++] = q->out;
+    }
+}
+
+static void align_scales(QuantNet *net) {
+    for (int i = 0; i < net->graph->nodes; i++) {
+        QNode *q = &net->node[i];
+        if (!q->into && q->rule->align) q->rule->align(q);
     }
 }
 
@@ -129,6 +138,7 @@ QuantNet *quant_prepare(Graph *graph, const QuantConfig *config, Error *error) {
     NodeConfig of[GRAPH_MAX_NODES];
     if (!configure(net, of, error)) return NULL;
     attach_quantizers(net, of);
+    if (config->portable) align_scales(net);
     quant_assign(net);
     for (int i = 0; i < graph->nodes; i++) graph->node[i].quant = &net->node[i];
     quant_simulate(net);
@@ -253,6 +263,14 @@ void quant_limit_scales(QuantNet *net) {
             float least = fmaxf(s->kept[c] / 2, FLT_MIN), most = fminf(s->kept[c] * 2, 0x1p100f);
             s->tensor->data[c] = clamp_float(s->tensor->data[c], least, most);
         }
+    }
+}
+
+void quant_align_scales(QuantNet *net) {
+    for (int i = 0; i < net->quantizers; i++) {
+        const Quantizer *quantizer = net->quantizer[i];
+        if (quantizer->learned && quantizer->align.base)
+            quantizer->q.scale[0] = portable_scale(&quantizer->align, quantizer->q.scale[0]);
     }
 }
 

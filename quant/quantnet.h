@@ -75,6 +75,9 @@ void quant_learn_start(QuantNet *net);
  * and finite. */
 void quant_keep_scales(QuantNet *net);
 void quant_limit_scales(QuantNet *net);
+/* At the end of an epoch: learned scales of values in a portable net are aligned again. After each
+ * step it would undo the step, most being smaller than the multiples lie apart. */
+void quant_align_scales(QuantNet *net);
 
 /* graph_forward simulates from here on (quant_prepare's choice too), or evaluates exactly, with
  * every switch to round on; layers without integers (quant_switch, more than 8 bits) are simulated

@@ -46,6 +46,7 @@ typedef struct Rule {
     int (*arrays)(const QNode *q, IntegerArray array[RULE_ARRAYS]);
     bool (*complete)(QNode *q, Arena *arena, Error *error);
     Tensor *(*exact)(const Run *run, const QNode *q, Tensor *const in[]);
+    void (*align)(QNode *q); /* in portable nets (quant/portable.h); NULL: nothing to align */
 } Rule;
 
 /* A node under quantization; node->quant points to it. */

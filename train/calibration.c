@@ -20,6 +20,7 @@ bool calibration_config(const Settings *settings, QuantConfig *config, Error *er
         config->activation.bits = bits->value[0];
     if (weight_bits->count && (!file || settings_given(settings, "weight-bits")))
         config->weight.bits = weight_bits->value[0];
+    if (settings->portable) config->portable = true;
     if (settings->per_channel) config->weight.per_channel = true;
     if (settings->per_tensor) config->weight.per_channel = false;
     return true;

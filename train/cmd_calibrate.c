@@ -10,10 +10,9 @@
 
 /* A float model is observed; a calibrated one has its histograms and needs no data. */
 static bool prepare(Model *model, const char *path, const Settings *settings, Error *error) {
-    static const char *const fixed[] = {"images",      "seed",          "bits",
-                                        "weight-bits", "per-tensor",    "per-channel",
-                                        "config",      "equalize",      "bias-correction",
-                                        "adaround",    "adaround-steps"};
+    static const char *const fixed[] = {
+        "images",   "seed",   "bits",     "weight-bits",     "per-tensor", "per-channel",
+        "portable", "config", "equalize", "bias-correction", "adaround",   "adaround-steps"};
     if (!model_expect(model, path, 1 << STAGE_FLOAT | 1 << STAGE_CALIBRATED,
                       "calibration begins with a float or a calibrated one", error))
         return false;
@@ -98,27 +97,17 @@ static int command_calibrate(const Settings *settings, Error *error) {
 }
 
 static const OptionUse options[] = {
-    TAKES("output"),
-    TAKES("data"),
-    TAKES("batch"),
-    TAKES("images"),
-    TAKES("method"),
-    TAKES("percentile"),
-    TAKES("equalize"),
-    TAKES("bias-correction"),
-    TAKES("adaround"),
-    TAKES("adaround-steps"),
-    TAKES("compare"),
-    TAKES("json"),
-    TAKES("bits"),
-    TAKES("weight-bits"),
-    TAKES("per-tensor"),
-    TAKES("per-channel"),
-    TAKES("config"),
-    TAKES("seed"),
-    TAKES("threads"),
-    TAKES_COMMON,
-    {0},
+    TAKES("output"),     TAKES("data"),
+    TAKES("batch"),      TAKES("images"),
+    TAKES("method"),     TAKES("percentile"),
+    TAKES("equalize"),   TAKES("bias-correction"),
+    TAKES("adaround"),   TAKES("adaround-steps"),
+    TAKES("compare"),    TAKES("json"),
+    TAKES("bits"),       TAKES("weight-bits"),
+    TAKES("per-tensor"), TAKES("per-channel"),
+    TAKES("portable"),   TAKES("config"),
+    TAKES("seed"),       TAKES("threads"),
+    TAKES_COMMON,        {0},
 };
 
 const Command calibrate_command = {

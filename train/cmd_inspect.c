@@ -55,8 +55,10 @@ static void print_nodes(const Model *model) {
 }
 
 static void print_quantizers(const QuantNet *net) {
-    printf("\nactivations: real = scale * (code - zero)\n%-12s %5s %14s %6s %6s %6s %14s %14s\n",
-           "value", "bits", "scale", "zero", "least", "most", "from", "to");
+    printf("\nactivations%s: real = scale * (code - zero)\n"
+           "%-12s %5s %14s %6s %6s %6s %14s %14s\n",
+           net->config.portable ? ", portable" : "", "value", "bits", "scale", "zero", "least",
+           "most", "from", "to");
     for (int i = 0; i < net->quantizers; i++) {
         const Quantizer *quantizer = net->quantizer[i];
         const QParams *q = &quantizer->q;

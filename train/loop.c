@@ -251,6 +251,7 @@ static bool end_epoch(Loop *loop, Error *error) {
     ProgressPoint point = point_of(loop);
     Evaluation test;
     Error reason = {0};
+    if (run->model->quant) quant_align_scales(run->model->quant);
     Engine *engine = engine_open(run->model, run->settings->batch, loop->tape, &reason);
     bool ok =
         engine && evaluate(engine, run->test, run->settings->batch, NULL, NULL, &test, &reason);

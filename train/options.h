@@ -35,7 +35,7 @@ typedef struct Settings {
     int batch, warmup, step_size, threads, limit, images, size, index, element, adaround_steps;
     IntList bits, weight_bits, seeds;
     uint64_t seed;
-    bool nesterov, fixed_scales, compare, equalize, bias_correction, adaround, per_tensor;
+    bool nesterov, fixed_scales, compare, portable, equalize, bias_correction, adaround, per_tensor;
     bool per_channel, dynamic, json, quiet, help;
 
     char *const *arguments; /* [argument_count] what is not an option, in order */

@@ -2,6 +2,7 @@
  * multiplier of its own and one rounding (N7); an input that has that grid already passes
  * unchanged, its multiplier being 1. */
 #include "autograd/kernels/elementwise.h"
+#include "quant/portable.h"
 #include "quant/rules/integers.h"
 
 static bool freeze(QNode *q, Arena *arena, Error *error) {
@@ -44,4 +45,5 @@ static Tensor *exact(const Run *run, const QNode *q, Tensor *const in[]) {
     return q->node->layer->forward(run, q->node, y);
 }
 
-const Rule concat_rule = {.name = "concat", .owns_range = true, .freeze = freeze, .exact = exact};
+const Rule concat_rule = {
+    .name = "concat", .owns_range = true, .freeze = freeze, .exact = exact, .align = align_terms};

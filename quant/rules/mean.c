@@ -1,6 +1,7 @@
 /* mean: the average pools. The whole window is summed exactly; dividing and changing the scale are
  * one multiplier and one rounding (N7). */
 #include "autograd/kernels/elementwise.h"
+#include "quant/portable.h"
 #include "quant/rules/integers.h"
 
 /* What each position divides by. */
@@ -60,4 +61,16 @@ static Tensor *exact(const Run *run, const QNode *q, Tensor *const in[]) {
     return y;
 }
 
-const Rule mean_rule = {.name = "mean", .owns_range = true, .freeze = freeze, .exact = exact};
+/* The sum over n places is divided by n, too, whose powers of two the steps must have. */
+static void align(QNode *q) {
+    align_terms(q);
+    int positions = (int)shape_count(&q->node->shape) / q->node->shape.dim[0];
+    for (int p = 0; p < positions; p++) {
+        int divisor = q->node->layer->divisor(q->node, &q->from[0]->shape, p), twos = 0;
+        while (divisor % (2 << twos) == 0) twos++;
+        if (q->out->align.places < twos) q->out->align.places = twos;
+    }
+}
+
+const Rule mean_rule = {
+    .name = "mean", .owns_range = true, .freeze = freeze, .exact = exact, .align = align};

@@ -1,6 +1,7 @@
 /* product: a gate. S_a (q_a - Z_a) S_b (q_b - Z_b) is one exact integer times S_a S_b, so one
  * multiplier and one rounding lead to the output's grid (N7). */
 #include "autograd/kernels/elementwise.h"
+#include "quant/portable.h"
 #include "quant/rules/integers.h"
 
 static bool freeze(QNode *q, Arena *arena, Error *error) {
@@ -38,4 +39,8 @@ static Tensor *exact(const Run *run, const QNode *q, Tensor *const in[]) {
     return y;
 }
 
-const Rule product_rule = {.name = "product", .owns_range = true, .freeze = freeze, .exact = exact};
+const Rule product_rule = {.name = "product",
+                           .owns_range = true,
+                           .freeze = freeze,
+                           .exact = exact,
+                           .align = align_product};

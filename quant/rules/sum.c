@@ -1,6 +1,7 @@
 /* sum: the residual connection. Each input has its own scale, so each gets a multiplier, all at one
  * shift; the products are added in 64 bits and rounded once (N7). */
 #include "autograd/kernels/elementwise.h"
+#include "quant/portable.h"
 #include "quant/rules/integers.h"
 
 static bool freeze(QNode *q, Arena *arena, Error *error) {
@@ -43,4 +44,5 @@ static Tensor *exact(const Run *run, const QNode *q, Tensor *const in[]) {
     return y;
 }
 
-const Rule sum_rule = {.name = "sum", .owns_range = true, .freeze = freeze, .exact = exact};
+const Rule sum_rule = {
+    .name = "sum", .owns_range = true, .freeze = freeze, .exact = exact, .align = align_terms};

@@ -2,6 +2,7 @@
 #include <float.h>
 
 #include "quant/fold.h"
+#include "quant/portable.h"
 #include "quant/rules/weighted.h"
 
 static void channel_range(const Tensor *w, int channels, int c, float *lo, float *hi) {
@@ -57,11 +58,16 @@ QParams weight_grid(Arena *arena, const QNode *q, const Tensor *w, const Tensor 
     }
     for (int o = 0; bias && q->in[0]->ready && o < outputs; o++) {
         float least = bias_scale_floor(bias->data[o], q->in[0]->q.scale[0]);
+        if (q->config->portable) least = ldexpf(least, 30 - PORTABLE_BIAS_BITS);
         float *scale = &grid.scale[channels == 1 ? 0 : o];
         if (*scale < least) *scale = least;
     }
     for (int c = 0; c < channels; c++)
         if (grid.scale[c] < FLT_MIN) grid.scale[c] = 1; /* nothing is left, or next to nothing */
+    if (q->config->portable && q->in[0]->ready && q->out->ready)
+        for (int c = 0; c < channels; c++)
+            grid.scale[c] =
+                portable_weight_scale(q->in[0]->q.scale[0], grid.scale[c], q->out->q.scale[0]);
     return grid;
 }
 

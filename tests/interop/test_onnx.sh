@@ -61,6 +61,13 @@ echo '{"weight": {"symmetric": false}}' > affine.json
 "$STAIR" freeze -q calibrated.st -o affine.st
 integers affine.st lenet5.affine 10000 3 --share 1 --by 1
 
+# Portable scales: no code differs, in any of the nets.
+for net in mlp lenet5 netbn resnet8; do
+    "$STAIR" calibrate -q "$NETS/$net.st" --portable -o calibrated.st
+    "$STAIR" freeze -q calibrated.st -o portable.st
+    integers portable.st $net.portable 10000 0 --share 0 --by 0
+done
+
 # Every layer. The runtime's tanh is an approximation, whose error decides how a table's entry near
 # a tie is rounded: no codes are compared. In a net so deep one that differs moves others by more.
 sed 's/= tanh/= sigmoid/' "$here/kinds.net" > kinds_int.net
@@ -70,6 +77,9 @@ sed 's/= tanh/= sigmoid/' "$here/kinds.net" > kinds_int.net
 "$STAIR" freeze -q calibrated.st -o frozen.st
 float kinds.st kinds 1000
 integers frozen.st kinds 1000 3 --share 1
+"$STAIR" calibrate -q kinds_int.st --images 256 --portable -o calibrated.st
+"$STAIR" freeze -q calibrated.st -o frozen.st
+integers frozen.st kinds.portable 1000 3 --share 1 --by 1 # sigmoid and softmax are approximations
 
 # Recurrent layers: float, with two layers and two directions, and where each ends.
 cat > recurrent.net << 'NET'
