@@ -83,6 +83,9 @@ typedef struct NodeConfig {
 bool quant_config_resolve(const QuantConfig *config, const Node *node, bool edge,
                           NodeConfig *resolved, Error *error);
 
+/* Does any range go by this method: of the values in general, or by the word of a kind or node? */
+bool quant_config_uses(const QuantConfig *config, const Method *method);
+
 /* Can such a spec be had? ERROR_INPUT: why not. */
 bool activation_check(const QuantSpec *spec, Error *error);
 bool weight_check(const QuantSpec *spec, Error *error);

@@ -22,7 +22,14 @@ bool calibration_config(const Settings *settings, QuantConfig *config, Error *er
         config->weight.bits = weight_bits->value[0];
     if (settings->per_channel) config->weight.per_channel = true;
     if (settings->per_tensor) config->weight.per_channel = false;
-    return true;
+    return calibration_percentile(settings, config, error);
+}
+
+bool calibration_percentile(const Settings *settings, const QuantConfig *config, Error *error) {
+    return !settings_given(settings, "percentile") || settings->compare /* tries all methods */ ||
+           quant_config_uses(config, method_find("percentile")) ||
+           error_set(error, ERROR_USAGE,
+                     "--percentile says nothing without --method percentile: no range goes by it");
 }
 
 /* The images that are looked at: a random sample of the training set, a function of the seed. */

@@ -112,6 +112,18 @@ static void set_defaults(const Command *command, Settings *settings) {
     }
 }
 
+/* An option that would change nothing is refused: who gives it believes that it does. A resumed run
+ * has its file's options: what is given besides is held against those. */
+static bool has_effect(const Option *option, const Settings *settings, Error *error) {
+    if (!option->needs || settings->resume) return true;
+    const Option *needed = option_find(option->needs);
+    const char *value = option->needs_value, *text = NULL;
+    if (value) text = *(const char *const *)((const char *)settings + needed->offset);
+    if (value ? strcmp(text, value) == 0 : settings_given(settings, needed->name)) return true;
+    return error_set(error, ERROR_USAGE, "--%s says nothing without --%s%s%s", option->name,
+                     needed->name, value ? " " : "", value ? value : "");
+}
+
 static bool check_options(const Command *command, const Settings *settings, Error *error) {
     for (const OptionUse *use = command->options; use->name; use++) {
         const Option *option = option_find(use->name);
@@ -119,6 +131,7 @@ static bool check_options(const Command *command, const Settings *settings, Erro
         if (given && option->against && settings_given(settings, option->against))
             return error_set(error, ERROR_USAGE, "--%s contradicts --%s", option->name,
                              option->against);
+        if (given && !has_effect(option, settings, error)) return false;
         if (given || !use->required || (use->unless && settings_given(settings, use->unless)))
             continue;
         return error_set(error, ERROR_USAGE, "%s needs --%s %s", command->name, option->name,
