@@ -35,7 +35,7 @@ TEST_OBJ  := $(filter-out $(BUILD)/train/main.o,$(TRAIN_OBJ)) \
 CUSTOM_OBJ := $(patsubst %.c,$(BUILD)/%.o,$(wildcard tests/custom/*.c))
 TESTS     := $(TEST_SRC:%.c=$(BUILD)/%) $(addprefix $(BUILD)/tests/custom_,layers rules)
 # these run the whole program: test-fast leaves them out
-SLOW      := $(addprefix $(BUILD)/tests/test_,pipeline resume docs cli inputs qat_program sweep custom patterns workflow \
+SLOW      := $(addprefix $(BUILD)/tests/test_,pipeline resume docs cli inputs qat_program sweep sensitivity custom patterns workflow \
                explain dynamic_program)
 
 SUBMAKE = $(MAKE) --no-print-directory $(if $(filter -j%,$(MAKEFLAGS)),,-j$(shell nproc))
