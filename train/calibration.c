@@ -3,8 +3,8 @@
 #include <stdio.h>
 
 #include "autograd/rng.h"
-#include "quant/correct.h"
-#include "quant/equalize.h"
+#include "quant/ptq/correct.h"
+#include "quant/ptq/equalize.h"
 #include "train/adaround.h"
 #include "train/engine.h"
 
