@@ -9,8 +9,8 @@
 BUILD  ?= build
 CC     := gcc
 DIRS   := autograd autograd/ops autograd/cells autograd/kernels nn nn/layers optim datasets \
-          quant quant/methods quant/rules quant/int8 quant/kernels quant/export quant/export/c \
-          quant/import quant/onnx quant/ptq
+          quant quant/config quant/methods quant/rules quant/ptq quant/int8 quant/kernels \
+          quant/export quant/export/c quant/import quant/onnx
 
 CFLAGS   ?= -O3 -g
 CPPFLAGS += -I. -I$(BUILD) -I/usr/include/stb -D_GNU_SOURCE -MMD -MP

@@ -1,5 +1,5 @@
 /* What a configuration says about one node. */
-#include "quant/config.h"
+#include "quant/config/config.h"
 
 #include <stdio.h>
 #include <string.h>
