@@ -9,8 +9,8 @@
 BUILD  ?= build
 CC     := gcc
 DIRS   := autograd autograd/ops autograd/cells autograd/kernels nn nn/layers optim datasets \
-          quant quant/methods quant/rules quant/int8 quant/kernels quant/export quant/export/c \
-          quant/import quant/onnx
+          quant quant/config quant/methods quant/rules quant/ptq quant/int8 quant/kernels \
+          quant/export quant/export/c quant/import quant/onnx
 
 CFLAGS   ?= -O3 -g
 CPPFLAGS += -I. -I$(BUILD) -I/usr/include/stb -D_GNU_SOURCE -MMD -MP
@@ -35,7 +35,7 @@ TEST_OBJ  := $(filter-out $(BUILD)/train/main.o,$(TRAIN_OBJ)) \
 CUSTOM_OBJ := $(patsubst %.c,$(BUILD)/%.o,$(wildcard tests/custom/*.c))
 TESTS     := $(TEST_SRC:%.c=$(BUILD)/%) $(addprefix $(BUILD)/tests/custom_,layers rules)
 # these run the whole program: test-fast leaves them out
-SLOW      := $(addprefix $(BUILD)/tests/test_,pipeline resume docs cli inputs qat_program sweep custom patterns workflow \
+SLOW      := $(addprefix $(BUILD)/tests/test_,pipeline resume docs cli inputs qat_program sweep sensitivity custom patterns workflow \
                explain dynamic_program)
 
 SUBMAKE = $(MAKE) --no-print-directory $(if $(filter -j%,$(MAKEFLAGS)),,-j$(shell nproc))
@@ -43,7 +43,7 @@ SUBMAKE = $(MAKE) --no-print-directory $(if $(filter -j%,$(MAKEFLAGS)),,-j$(shel
 .PHONY: all deps demo test test-fast test-interop asan arrows bench clean help
 .SECONDARY:
 all: deps
-	@$(SUBMAKE) $(BUILD)/stair
+	+@$(SUBMAKE) $(BUILD)/stair
 
 $(BUILD)/stair: $(TRAIN_OBJ) $(BUILD)/libstair.a
 $(BUILD)/tests/custom/stair: $(TRAIN_OBJ) $(CUSTOM_OBJ) $(BUILD)/libstair.a
@@ -94,10 +94,10 @@ $(BUILD)/tests/custom_%: $(BUILD)/tests/test_%.o $(CUSTOM_OBJ) $(TEST_OBJ) $(BUI
 $(BUILD)/tests/test_custom: | $(BUILD)/tests/custom/stair
 
 test: deps
-	@$(SUBMAKE) run-tests
+	+@$(SUBMAKE) run-tests
 
 test-fast: deps
-	@$(SUBMAKE) run-tests TESTS='$(filter-out $(SLOW),$(TESTS))'
+	+@$(SUBMAKE) run-tests TESTS='$(filter-out $(SLOW),$(TESTS))'
 
 .PHONY: run-tests
 run-tests: $(BUILD)/stair $(TESTS)
@@ -106,7 +106,7 @@ run-tests: $(BUILD)/stair $(TESTS)
 # Others' tools on what we export; each helper in tests/interop/ is a program that its scripts call.
 INTEROP := $(patsubst %.c,$(BUILD)/%,$(filter-out tests/interop/c_main.c,$(wildcard tests/interop/*.c)))
 test-interop: deps
-	@$(SUBMAKE) $(BUILD)/stair $(INTEROP)
+	+@$(SUBMAKE) $(BUILD)/stair $(INTEROP)
 	@tests/interop/run.sh $(BUILD)/stair $(BUILD)/tests/interop
 
 $(BUILD)/tests/interop/%: $(BUILD)/tests/interop/%.o $(BUILD)/libstair.a
@@ -115,7 +115,7 @@ $(BUILD)/tests/interop/%: $(BUILD)/tests/interop/%.o $(BUILD)/libstair.a
 
 # The sanitized build uses -O1: the compiler keeps every check, and the tests still end in minutes.
 asan: deps
-	@$(SUBMAKE) run-tests BUILD=$(BUILD)/asan \
+	+@$(SUBMAKE) run-tests BUILD=$(BUILD)/asan \
 	  CFLAGS='-O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all' \
 	  LDFLAGS='-fsanitize=address,undefined'
 
@@ -123,12 +123,12 @@ arrows:
 	@tests/arrows.sh
 
 demo: deps
-	@$(SUBMAKE) $(BUILD)/stair
+	+@$(SUBMAKE) -s $(BUILD)/stair
 	@STAIR=$(BUILD)/stair train/demo.sh
 
 bench: deps
 	@tests/deps.sh python3
-	@$(SUBMAKE) $(BUILD)/stair $(BUILD)/bench/peaks
+	+@$(SUBMAKE) $(BUILD)/stair $(BUILD)/bench/peaks
 	@STAIR=$(BUILD)/stair PEAKS=$(BUILD)/bench/peaks ROUNDS=$(ROUNDS) ROWS='$(ROWS)' python3 bench/run.py
 
 # what the processor can do at most: AVX2 alone

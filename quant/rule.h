@@ -12,7 +12,7 @@
 
 #include "nn/graph.h"
 #include "nn/safetensors.h"
-#include "quant/config.h"
+#include "quant/config/config.h"
 #include "quant/quantizer.h"
 
 typedef struct QNode QNode;

@@ -4,7 +4,7 @@
 #include "nn/safetensors.h"
 #include "quant/model.h"
 
-enum { CHANGE_ROOM = 64 /* tensors of a small model's file, and metadata */ };
+enum { CHANGE_ROOM = 128 /* tensors of a small model's file, and metadata */ };
 
 typedef struct Change {
     Arena *arena;

@@ -34,6 +34,14 @@ Model *onnx_imported(const File *file) {
     return model;
 }
 
+bool onnx_survives(const uint8_t *data, size_t size) {
+    Error error = {0};
+    Model *model = onnx_import(data, size, &error);
+    if (!model) assert_int_equal(error.code, ERROR_INPUT);
+    model_free(model);
+    return model != NULL;
+}
+
 Build *onnx_build(void) {
     Arena *arena = arena_new();
     Build *b = arena_zeros(arena, sizeof *b);

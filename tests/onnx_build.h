@@ -14,6 +14,8 @@ File onnx_pack(const Onnx__ModelProto *proto, Arena *arena);
 /* A model of the bytes; NULL and the reason. The second fails the test then. */
 Model *onnx_import(const uint8_t *data, size_t size, Error *error);
 Model *onnx_imported(const File *file);
+/* Was it read? If not, it is a bad file, not a fault. */
+bool onnx_survives(const uint8_t *data, size_t size);
 
 /* A model under construction around "x", [N, 2, 4, 4], opset 13. */
 typedef struct Build {

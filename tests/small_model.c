@@ -45,6 +45,15 @@ static void forward(const Model *model, bool training, uint64_t seed, float *log
     tape_free(tape);
 }
 
+Model *text_model(const char *text) {
+    Error error = {0};
+    Graph *graph = graph_parse(text, strlen(text), "net", &error);
+    Model *model = graph ? model_new(graph, &error) : NULL;
+    if (!model) fail_msg("%s", error.message);
+    graph_init(graph, 1);
+    return model;
+}
+
 Model *small_model(Stage stage, const QuantConfig *config) {
     Error error = {0};
     QuantConfig standard = quant_config_default();

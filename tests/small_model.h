@@ -8,7 +8,9 @@
 extern const char small_net[];
 enum { SMALL_BATCH = 2, SMALL_PIXELS = 2 * 6 * 6, SMALL_OUTPUTS = 3 };
 
-/* The caller owns it. `config` may be NULL: the default. */
+/* The caller owns either. text_model: in stage float, of any net, with random weights. `config` may
+ * be NULL: the default. */
+Model *text_model(const char *text);
 Model *small_model(Stage stage, const QuantConfig *config);
 
 /* The logits of SMALL_BATCH fixed images: of the net as it stands, by floats (every stage but

@@ -12,7 +12,7 @@
 
 #include "autograd/gradcheck.h"
 #include "autograd/kernels/parallel.h"
-#include "quant/adaround.h"
+#include "quant/ptq/adaround.h"
 #include "tests/quantized.h"
 #include "tests/random_net.h"
 #include "tests/reference.h"

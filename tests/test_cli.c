@@ -89,6 +89,62 @@ static void refuses_wrong_values(void **state) {
     assert_false(file_exists("x.st"));
 }
 
+/* What would change nothing is not taken in silence; with what it needs it is taken. */
+static void refuses_options_without_effect(void **state) {
+    (void)state;
+    static const char *const refusals[][2] = {
+        {"--gamma says nothing without --schedule step", "train --model tiny.net --gamma 0.5"},
+        {"--step-size says nothing without --schedule step",
+         "train --model tiny.net --schedule constant --step-size 2"},
+        {"--gamma says nothing without --schedule step", "finetune calibrated.st --gamma 0.5"},
+        {"--step-size says nothing without --schedule step", "sweep float.st --step-size 2"},
+        {"--nesterov says nothing with --momentum 0",
+         "train --model tiny.net --data data --nesterov --momentum 0"},
+        {"--percentile says nothing without --method percentile",
+         "calibrate float.st --data data --percentile 99"},
+        {"--percentile says nothing without --method percentile",
+         "calibrate float.st --data data --method mse --percentile 99"},
+        {"--percentile says nothing without --method percentile",
+         "calibrate float.st --data data --config bits.json --percentile 99"},
+        {"--percentile says nothing without --method percentile",
+         "calibrate calibrated.st --percentile 99"},
+        {"--percentile says nothing", "sweep float.st --data data --percentile 99"},
+        {"--adaround-steps says nothing without --adaround",
+         "calibrate float.st --adaround-steps 9"},
+        {"--batch: calibrated.st is calibrated", "calibrate calibrated.st --batch 8"},
+        {"--freeze-bn-after says nothing with --bn frozen",
+         "finetune calibrated.st --data data --freeze-bn-after 1"},
+        {"--bn running: plain.net has no batchnorm", "finetune plain.st --data data --bn running"},
+        {"--freeze-observers-after contradicts --fixed-scales",
+         "finetune calibrated.st --fixed-scales --freeze-observers-after 1"},
+        {"--lr says nothing with --finetune-epochs 0",
+         "sweep float.st --finetune-epochs 0 --lr 0.1"},
+        {"--nesterov says nothing with --finetune-epochs 0",
+         "sweep float.st --finetune-epochs 0 --nesterov"},
+    };
+    file_text("bits.json", "{\"weight\": {\"bits\": 4}}");
+    file_text("weights.json", "{\"weight\": {\"method\": \"percentile\"}}");
+    file_text("plain.net", "x = input shape=1x12x12\nf = flatten x\nfc = linear f out=4\n");
+    must("train --model plain.net --data data --epochs 0 -o p.st -q");
+    must("calibrate p.st --data data -o plain.st -q");
+    for (size_t i = 0; i < sizeof refusals / sizeof *refusals; i++)
+        refused(2, refusals[i][0], "%s -o x.st", refusals[i][1]);
+    refused(2, "--method: --compare tries all", "calibrate calibrated.st --compare --method mse");
+    refused(2, "--drop says nothing without --write-config", "sensitivity float.st --drop 0.1");
+    refused(2, "--size says nothing without --write-config", "sensitivity float.st --size 100");
+    refused(2, "--percentile says nothing", "sensitivity float.st --data data --percentile 99");
+    assert_false(file_exists("x.st"));
+
+    must("train --model tiny.net --data data --epochs 1 --schedule step --gamma 0.5 -o e.st -q");
+    must("train --resume e.st --gamma 0.5 --epochs 2 -q");
+    must("calibrate float.st --data data --config weights.json --percentile 99 -o e.st -q");
+    must("calibrate e.st --percentile 98 -o e2.st -q");
+    must("calibrate e.st --data data --compare --percentile 98 --batch 8 -q");
+    must("calibrate float.st --data data --bias-correction --method mse --compare -q");
+    must("finetune calibrated.st --data data --bn running --epochs 1 -o q.st -q");
+    must("finetune q.st --data data --freeze-bn-after 1 --epochs 1 -o r.st -q"); /* its file's */
+}
+
 /* What is offered works: each method that the help names calibrates. */
 static void offers_what_works(void **state) {
     (void)state;
@@ -276,6 +332,7 @@ int main(void) {
         cmocka_unit_test(says_how_it_is_used),
         cmocka_unit_test(refuses_wrong_words),
         cmocka_unit_test(refuses_wrong_values),
+        cmocka_unit_test(refuses_options_without_effect),
         cmocka_unit_test(offers_what_works),
         cmocka_unit_test(refuses_wrong_outputs),
         cmocka_unit_test(surroundings_do_not_matter),

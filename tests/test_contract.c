@@ -13,7 +13,7 @@
 #include "autograd/rng.h"
 #include "quant/fixedpoint.h"
 #include "quant/qparams.h"
-#include "tests/golden/contract.h"
+#include "tests/golden.h"
 #include "tests/scratch.h"
 
 #define COUNT(array) (sizeof(array) / sizeof *(array))
@@ -57,17 +57,18 @@ static void rounding_is_rintf(void **state) {
 
 static void quantize_and_dequantize(void **state) {
     (void)state;
-    for (size_t i = 0; i < COUNT(golden_quantize); i++) {
-        float scale = golden_quantize[i].scale, x = golden_quantize[i].x;
-        int32_t zero = golden_quantize[i].zero;
-        QParams q = {1, &scale, &zero, golden_quantize[i].qmin, golden_quantize[i].qmax};
-        int32_t code = quantize(&q, 0, x);
-        if (code != golden_quantize[i].code)
+    Golden golden = golden_open("contract.txt", "quantize");
+    float x, scale, wanted;
+    int zero, qmin, qmax, code;
+    while (golden_case(&golden, "%f %f %d %d %d %d %f", &x, &scale, &zero, &qmin, &qmax, &code,
+                       &wanted)) {
+        QParams q = {1, &scale, &zero, qmin, qmax};
+        int32_t got = quantize(&q, 0, x);
+        if (got != code)
             fail_msg("%a / %a + %d in %d .. %d: code %d, not %d", (double)x, (double)scale, zero,
-                     q.qmin, q.qmax, code, golden_quantize[i].code);
+                     qmin, qmax, got, code);
         float value = dequantize(&q, 0, code);
-        assert_true(value ==
-                    golden_quantize[i].value); /* exact: one float product of exact numbers */
+        assert_true(value == wanted); /* exact: one float product of exact numbers */
         /* what lies on the grid keeps its code: fake quantization twice is fake quantization once
          */
         assert_int_equal(quantize(&q, 0, value), code);
@@ -97,19 +98,19 @@ static void codes_of_each_width(void **state) {
 static void ranges(void **state) {
     (void)state;
     Arena *arena = arena_new();
-    for (size_t i = 0; i < COUNT(golden_range); i++) {
-        QuantSpec spec = {.bits = golden_range[i].bits,
-                          .is_signed = golden_range[i].is_signed,
-                          .symmetric = golden_range[i].symmetric,
-                          .per_channel = true};
+    Golden golden = golden_open("contract.txt", "range");
+    float lo, hi, scale;
+    int bits, is_signed, symmetric, zero;
+    while (golden_case(&golden, "%d %d %d %f %f %f %d", &bits, &is_signed, &symmetric, &lo, &hi,
+                       &scale, &zero)) {
+        QuantSpec spec = {
+            .bits = bits, .is_signed = is_signed, .symmetric = symmetric, .per_channel = true};
         QParams q = qparams_new(arena, &spec, 2);
-        qparams_set_range(&q, 1, spec.symmetric, golden_range[i].lo, golden_range[i].hi);
-        if (bits_of(q.scale[1]) != bits_of(golden_range[i].scale) ||
-            q.zero_point[1] != golden_range[i].zero)
-            fail_msg("%d bits, signed %d, symmetric %d, %a to %a: S %a, Z %d, not %a, %d",
-                     spec.bits, spec.is_signed, spec.symmetric, (double)golden_range[i].lo,
-                     (double)golden_range[i].hi, (double)q.scale[1], q.zero_point[1],
-                     (double)golden_range[i].scale, golden_range[i].zero);
+        qparams_set_range(&q, 1, spec.symmetric, lo, hi);
+        if (bits_of(q.scale[1]) != bits_of(scale) || q.zero_point[1] != zero)
+            fail_msg("%d bits, signed %d, symmetric %d, %a to %a: S %a, Z %d, not %a, %d", bits,
+                     is_signed, symmetric, (double)lo, (double)hi, (double)q.scale[1],
+                     q.zero_point[1], (double)scale, zero);
         assert_true(q.scale[0] == 1 && q.zero_point[0] == 0);    /* the other channel */
         assert_true(dequantize(&q, 1, quantize(&q, 1, 0)) == 0); /* 0 is always on the grid */
     }
@@ -118,10 +119,11 @@ static void ranges(void **state) {
 
 static void biases(void **state) {
     (void)state;
-    for (size_t i = 0; i < COUNT(golden_bias); i++)
-        assert_int_equal(quantize_bias(golden_bias[i].bias, golden_bias[i].input_scale,
-                                       golden_bias[i].weight_scale),
-                         golden_bias[i].code);
+    Golden golden = golden_open("contract.txt", "bias");
+    float bias, input_scale, weight_scale;
+    int code;
+    while (golden_case(&golden, "%f %f %f %d", &bias, &input_scale, &weight_scale, &code))
+        assert_int_equal(quantize_bias(bias, input_scale, weight_scale), code);
     assert_int_equal(quantize_bias(0, 1e-30f, FLT_MIN),
                      0); /* scales whose product is 0 in floats */
     assert_int_equal(quantize_bias(-1e-40f, 1e-30f, FLT_MIN), 0);
@@ -144,20 +146,22 @@ static void bias_floor(void **state) {
 
 static void factors_of_a_sum(void **state) {
     (void)state;
-    for (size_t i = 0; i < COUNT(golden_add); i++) {
+    Golden golden = golden_open("contract.txt", "add");
+    float scale[2], out_scale;
+    int q[2], zero, shift, m0[2], code;
+    while (golden_case(&golden, "%f %f %f %d %d %d %d %d %d %d", &scale[0], &scale[1], &out_scale,
+                       &q[0], &q[1], &zero, &shift, &m0[0], &m0[1], &code)) {
         double m[2];
         Multiplier got[2];
         int64_t sum = 0;
-        for (int k = 0; k < 2; k++)
-            m[k] = (double)golden_add[i].scale[k] / (double)golden_add[i].out_scale;
+        for (int k = 0; k < 2; k++) m[k] = (double)scale[k] / (double)out_scale;
         assert_true(multipliers_joint(2, m, got));
         for (int k = 0; k < 2; k++) {
-            assert_int_equal(got[k].m0, golden_add[i].m0[k]);
-            assert_int_equal(got[k].shift, golden_add[i].shift);
-            sum += (int64_t)golden_add[i].q[k] * got[k].m0;
+            assert_int_equal(got[k].m0, m0[k]);
+            assert_int_equal(got[k].shift, shift);
+            sum += (int64_t)q[k] * got[k].m0;
         }
-        int64_t code = golden_add[i].zero + round_shift(sum, got[0].shift);
-        assert_int_equal(clamp_code(code, 0, 255), golden_add[i].code);
+        assert_int_equal(clamp_code(zero + round_shift(sum, got[0].shift), 0, 255), code);
     }
 }
 

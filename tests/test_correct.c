@@ -7,7 +7,7 @@
 
 #include <cmocka.h>
 
-#include "quant/correct.h"
+#include "quant/ptq/correct.h"
 #include "quant/rules/integers.h"
 #include "tests/quantized.h"
 #include "tests/random_net.h"

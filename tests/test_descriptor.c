@@ -8,7 +8,7 @@
 
 #include <string.h>
 
-#include "quant/descriptor.h"
+#include "quant/config/descriptor.h"
 #include "quant/method.h"
 #include "tests/golden/descriptor.h"
 #include "tests/scratch.h"

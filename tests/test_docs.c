@@ -12,6 +12,7 @@
 #include <cmocka.h>
 
 #include "nn/graph.h"
+#include "nn/zoo.h"
 #include "tests/program.h"
 
 static const char *const pages[] = {
@@ -106,6 +107,43 @@ static void the_c_example_runs(void **state) {
     assert_non_null(strstr(printed.out, "\n9: "));
 }
 
+/* The number behind `what`, in which commas may part thousands; *at moves behind it. */
+static long number_behind(const char **at, const char *what) {
+    const char *c = strstr(*at, what);
+    if (!c) fail_msg("no \"%s\" in %s", what, *at);
+    long number = 0;
+    for (c += strlen(what); *c == ',' || (*c >= '0' && *c <= '9'); c++)
+        if (*c != ',') number = 10 * number + *c - '0';
+    *at = c;
+    return number;
+}
+
+/* | mlp | 103,218 | 52,402 | 912 |: bytes of flash with 8 bits and with 4, and of RAM. They follow
+ * from the net alone. */
+static void the_sizes_are_true(void **state) {
+    (void)state;
+    int rows = 0;
+    for (int i = 0; zoo_list[i].name; i++) {
+        char begin[32];
+        snprintf(begin, sizeof begin, "\n| %s | ", zoo_list[i].name);
+        const char *row = strstr(page[C_EXPORT], begin);
+        if (!row) continue; /* it has no integer program */
+        long flash[2] = {number_behind(&row, begin), number_behind(&row, " | ")};
+        long ram = number_behind(&row, " | ");
+        must("train --model %s --epochs 0 --limit 64 -q -o size.st", zoo_list[i].name);
+        for (int few_bits = 0; few_bits < 2; few_bits++, rows++) {
+            int bits = few_bits ? 4 : 8;
+            must("calibrate size.st --images 64 --bits %d --weight-bits %d -q -o c.st", bits, bits);
+            must("freeze c.st -q -o f.st");
+            must("export c f.st -o size.c");
+            const char *said = printed.err;
+            assert_int_equal(number_behind(&said, "flash: "), flash[few_bits]);
+            assert_int_equal(number_behind(&said, "an arena of "), ram);
+        }
+    }
+    assert_int_equal(rows, 2 * 4);
+}
+
 int main(void) {
     for (int i = 0; i < PAGES; i++) {
         page[i] = file_bytes(pages[i], NULL);
@@ -115,6 +153,7 @@ int main(void) {
         cmocka_unit_test(every_command_runs),
         cmocka_unit_test(the_net_is_one),
         cmocka_unit_test(the_c_example_runs),
+        cmocka_unit_test(the_sizes_are_true),
     };
     int failed = cmocka_run_group_tests(tests, program_setup, program_teardown);
     for (int i = 0; i < PAGES; i++) free(page[i]);

@@ -8,7 +8,7 @@
 
 #include <cmocka.h>
 
-#include "quant/equalize.h"
+#include "quant/ptq/equalize.h"
 #include "tests/quantized.h"
 
 enum { SAMPLES = 3, OUTPUTS_MOST = 64 };

@@ -13,7 +13,7 @@
 #include "quant/fold.h"
 #include "quant/quantnet.h"
 #include "quant/rules/integers.h"
-#include "tests/golden/fakequant.h"
+#include "tests/golden.h"
 
 #define COUNT(array) (sizeof(array) / sizeof *(array))
 
@@ -56,18 +56,24 @@ static void assert_floats(const char *what, const float *got, const float *wante
 
 /* --- op_fakequant --- */
 
+static const float *golden(const char *table, int count) {
+    return golden_floats(arena, "fakequant.txt", table, count);
+}
+
 static void edges_are_pytorchs(void **state) {
     (void)state;
-    for (size_t i = 0; i < COUNT(golden_edges); i++) {
-        float scale = golden_edge_scale;
-        int32_t zero = golden_edges[i].zero;
-        QParams q = {1, &scale, &zero, golden_edges[i].qmin, golden_edges[i].qmax};
+    Golden edges = golden_open("fakequant.txt", "edges");
+    float at, scale, wanted;
+    int zero, qmin, qmax, passes;
+    while (golden_case(&edges, "%f %f %d %d %d %f %d", &at, &scale, &zero, &qmin, &qmax, &wanted,
+                       &passes)) {
+        QParams q = {1, &scale, &zero, qmin, qmax};
         tape_reset(tape);
-        Tensor *x = leaf(SHAPE(1), &golden_edges[i].x);
+        Tensor *x = leaf(SHAPE(1), &at);
         Tensor *y = op_fakequant(tape, x, &q, STE_CODE);
-        assert_true(y->data[0] == golden_edges[i].y);
+        assert_true(y->data[0] == wanted);
         backward_from(y, NULL);
-        assert_true(x->grad[0] == (float)golden_edges[i].passes);
+        assert_true(x->grad[0] == (float)passes);
     }
 }
 
@@ -75,16 +81,16 @@ static void channels_are_pytorchs(void **state) {
     (void)state;
     float scale[3];
     int32_t zero[3] = {0};
-    memcpy(scale, golden_channels_scale, sizeof scale);
+    memcpy(scale, golden("channels.scale", 3), sizeof scale);
     QParams q = {3, scale, zero, -127, 127};
-    Tensor *x = leaf(SHAPE(3, 2, 2, 2), golden_channels_x);
+    Tensor *x = leaf(SHAPE(3, 2, 2, 2), golden("channels.x", 24));
     Tensor *y = op_fakequant(tape, x, &q, STE_CODE);
-    assert_floats("y", y->data, golden_channels_y, y->count);
-    backward_from(y, golden_channels_up);
-    assert_floats("dx", x->grad, golden_channels_dx, x->count);
+    assert_floats("y", y->data, golden("channels.y", 24), y->count);
+    const float *up = golden("channels.up", 24);
+    backward_from(y, up);
+    assert_floats("dx", x->grad, golden("channels.dx", 24), x->count);
     size_t saturated = 0;
-    for (size_t i = 0; i < x->count; i++)
-        saturated += x->grad[i] == 0 && golden_channels_up[i] != 0;
+    for (size_t i = 0; i < x->count; i++) saturated += x->grad[i] == 0 && up[i] != 0;
     assert_true(saturated > 3); /* their gradient is cut */
 }
 
@@ -280,30 +286,31 @@ static void one_step_is_pytorchs(void **state) {
     (void)state;
     Graph *graph = graph_of("x = input shape=2x4x4\na = conv2d x out=3 kernel=3 padding=1\n"
                             "bn = batchnorm a eps=0.0078125\nr = relu bn");
-    set(graph, "a", "weight", golden_block_w);
-    set(graph, "a", "bias", golden_block_b);
-    set(graph, "bn", "weight", golden_block_gamma);
-    set(graph, "bn", "bias", golden_block_beta);
-    set(graph, "bn", "running_mean", golden_block_mean);
-    set(graph, "bn", "running_var", golden_block_var);
+    set(graph, "a", "weight", golden("block.w", 54));
+    set(graph, "a", "bias", golden("block.b", 3));
+    set(graph, "bn", "weight", golden("block.gamma", 3));
+    set(graph, "bn", "bias", golden("block.beta", 3));
+    set(graph, "bn", "running_mean", golden("block.mean", 3));
+    set(graph, "bn", "running_var", golden("block.var", 3));
     QuantConfig config = quant_config_default();
     QuantNet *net = quant_prepare(graph, &config, NULL);
     assert_int_equal(net->quantizers, 2);
-    set_range(net->quantizer[0], golden_block_input_scale, golden_block_input_zero);
-    set_range(net->quantizer[1], golden_block_output_scale, 0);
-    Tensor *x = leaf(SHAPE(2, 2, 4, 4), golden_block_x);
+    const float *grids = golden("block.grids", 3); /* S_x, Z_x, S_y */
+    set_range(net->quantizer[0], grids[0], (int)grids[1]);
+    set_range(net->quantizer[1], grids[2], 0);
+    Tensor *x = leaf(SHAPE(2, 2, 4, 4), golden("block.x", 64));
     Tensor *y = graph_forward(graph, &(Run){.tape = tape, .training = true}, x, NULL);
-    assert_floats("y", y->data, golden_block_y, COUNT(golden_block_y));
-    backward_from(y, golden_block_up);
+    assert_floats("y", y->data, golden("block.y", 96), 96);
+    backward_from(y, golden("block.up", 96));
     const Node *a = graph_find(graph, "a"), *bn = graph_find(graph, "bn");
-    assert_floats("dx", x->grad, golden_block_dx, COUNT(golden_block_dx));
-    assert_floats("dw", node_tensor(a, "weight")->grad, golden_block_dw, COUNT(golden_block_dw));
-    assert_floats("db", node_tensor(a, "bias")->grad, golden_block_db, 3);
-    assert_floats("dgamma", node_tensor(bn, "weight")->grad, golden_block_dgamma, 3);
-    assert_floats("dbeta", node_tensor(bn, "bias")->grad, golden_block_dbeta, 3);
+    assert_floats("dx", x->grad, golden("block.dx", 64), 64);
+    assert_floats("dw", node_tensor(a, "weight")->grad, golden("block.dw", 54), 54);
+    assert_floats("db", node_tensor(a, "bias")->grad, golden("block.db", 3), 3);
+    assert_floats("dgamma", node_tensor(bn, "weight")->grad, golden("block.dgamma", 3), 3);
+    assert_floats("dbeta", node_tensor(bn, "bias")->grad, golden("block.dbeta", 3), 3);
     /* the fold reads the running statistics and leaves them alone */
-    assert_floats("mean", node_tensor(bn, "running_mean")->data, golden_block_mean, 3);
-    assert_floats("var", node_tensor(bn, "running_var")->data, golden_block_var, 3);
+    assert_floats("mean", node_tensor(bn, "running_mean")->data, golden("block.mean", 3), 3);
+    assert_floats("var", node_tensor(bn, "running_var")->data, golden("block.var", 3), 3);
     quant_release(net);
     graph_free(graph);
 }

@@ -180,7 +180,8 @@ static void check_logits(Golden *g) {
 static void check_training(Golden *g, const char *method, bool nesterov) {
     open_net(g);
     g->tape = tape_new(true);
-    OptimizerSpec spec = {optimizer_rule("sgd"), .momentum = 0.9, .weight_decay = 5e-4, .nesterov = nesterov};
+    OptimizerSpec spec = {optimizer_rule("sgd"), .momentum = 0.9, .weight_decay = 5e-4,
+                          .nesterov = nesterov};
     Optimizer *optimizer = train_optimizer(g->graph, &spec, g->arena);
     for (int step = 0; step < STEPS; step++) {
         tape_reset(g->tape);

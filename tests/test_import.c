@@ -18,60 +18,18 @@
 #include "tests/reference.h"
 #include "tests/scratch.h"
 #include "tests/small_model.h"
+#include "tests/state_dict.h"
 
-enum { ROOM = 64 };
-
-/* The arrays of a small float model without its metadata: what PyTorch would have saved. */
-typedef struct Dict {
-    Arena *arena;
-    int count;
-    SafeTensor tensor[ROOM];
-} Dict;
-
+/* The file of a small float model, whose arrays are what PyTorch would have saved. */
 static int make_files(void **state) {
-    if (scratch_make(state)) return -1;
-    Bytes net = {0};
-    bytes_text(&net, small_net);
-    scratch_write("small.net", &net);
+    if (dict_setup(state)) return -1;
     Model *model = small_model(STAGE_FLOAT, NULL);
     small_save(model, scratch_path("float"));
     model_free(model);
     return 0;
 }
 
-static Dict dict_open(void) {
-    Dict dict = {.arena = arena_new()};
-    Error error = {0};
-    const SafeFile *file = safetensors_read(dict.arena, scratch_path("float"), &error);
-    if (!file) fail_msg("%s", error.message);
-    assert_true(file->count < ROOM);
-    dict.count = file->count;
-    memcpy(dict.tensor, file->tensor, sizeof *dict.tensor * (size_t)file->count);
-    return dict;
-}
-
-static SafeTensor *dict_find(Dict *dict, const char *name) {
-    for (int i = 0; i < dict->count; i++)
-        if (strcmp(dict->tensor[i].name, name) == 0) return &dict->tensor[i];
-    fail_msg("no tensor %s", name);
-    return NULL;
-}
-
-static void dict_remove(Dict *dict, const char *name) {
-    *dict_find(dict, name) = dict->tensor[--dict->count];
-}
-
-/* Writes the arrays, imports them as `net` and gives the model, NULL and the reason in *error. */
-static Model *dict_import(Dict *dict, const char *net, Error *error) {
-    Error reason = {0};
-    if (!safetensors_write(scratch_path("dict"), &(SafeFile){dict->count, dict->tensor, 0, NULL},
-                           &reason))
-        fail_msg("%s", reason.message);
-    arena_free(dict->arena);
-    return model_import(scratch_path("dict"), net, error);
-}
-
-static Model *dict_accepted(Dict *dict) {
+static Model *dict_accepted(Change *dict) {
     Error error = {0};
     Model *model = dict_import(dict, scratch_path("small.net"), &error);
     if (!model) fail_msg("%s", error.message);
@@ -86,7 +44,8 @@ static void weights_are_those_of_the_file(void **state) {
     original->pixels =
         (Normalization){.channels = 2, .std = {1, 1}}; /* arrays say nothing of pixels */
     small_forward(original, want);
-    Dict dict = dict_open();
+    Change dict;
+    dict_open(&dict, "float");
     Model *model = dict_accepted(&dict);
     assert_memory_equal(&model->pixels, &original->pixels, sizeof model->pixels);
     small_forward(model, have);
@@ -97,8 +56,9 @@ static void weights_are_those_of_the_file(void **state) {
 
 static void a_missing_counter_is_zero(void **state) {
     (void)state;
-    Dict dict = dict_open();
-    dict_remove(&dict, "bn1.num_batches_tracked");
+    Change dict;
+    dict_open(&dict, "float");
+    change_remove(&dict, "bn1.num_batches_tracked");
     Model *model = dict_accepted(&dict);
     assert_true(node_tensor(graph_find(model->graph, "bn1"), "num_batches_tracked")->data[0] == 0);
     model_free(model);
@@ -122,8 +82,9 @@ static const struct {
 static void floats_of_other_widths_are_read(void **state) {
     (void)state;
     for (size_t w = 0; w < sizeof widths / sizeof *widths; w++) {
-        Dict dict = dict_open();
-        SafeTensor *weight = dict_find(&dict, "conv1.weight");
+        Change dict;
+        dict_open(&dict, "float");
+        SafeTensor *weight = change_tensor(&dict, "conv1.weight");
         size_t size = (size_t)dtype_bits(widths[w].dtype) / 8;
         size_t count = weight->bytes / sizeof(float);
         unsigned char *data = arena_zeros(dict.arena, count * size);
@@ -141,13 +102,14 @@ static void floats_of_other_widths_are_read(void **state) {
 
 static void all_that_does_not_fit_is_listed(void **state) {
     (void)state;
-    Dict dict = dict_open();
-    dict_remove(&dict, "fc.bias");
-    dict_find(&dict, "conv2.weight")->name = "layer2.weight";
-    SafeTensor *gamma = dict_find(&dict, "bn1.weight");
+    Change dict;
+    dict_open(&dict, "float");
+    change_remove(&dict, "fc.bias");
+    change_tensor(&dict, "conv2.weight")->name = "layer2.weight";
+    SafeTensor *gamma = change_tensor(&dict, "bn1.weight");
     gamma->rank = 2;
     gamma->dim[1] = 1;
-    dict_find(&dict, "bn1.bias")->dtype = DTYPE_I32;
+    change_tensor(&dict, "bn1.bias")->dtype = DTYPE_I32;
     Error error = {0};
     assert_null(dict_import(&dict, scratch_path("small.net"), &error));
     assert_error(&error, ERROR_INPUT, "5 tensors do not fit the net small");
@@ -161,8 +123,9 @@ static void all_that_does_not_fit_is_listed(void **state) {
 static void values_that_cannot_be_are_refused(void **state) {
     (void)state;
     static const double beyond[3] = {0, 1e300, 0};
-    Dict dict = dict_open();
-    SafeTensor *bias = dict_find(&dict, "fc.bias");
+    Change dict;
+    dict_open(&dict, "float");
+    SafeTensor *bias = change_tensor(&dict, "fc.bias");
     *bias = (SafeTensor){.name = bias->name,
                          .dtype = DTYPE_F64,
                          .rank = 1,
@@ -182,7 +145,8 @@ static void refused(const char *name, const char *net, ErrorCode code, const cha
 
 static void other_files_are_refused(void **state) {
     (void)state;
-    Dict dict = dict_open();
+    Change dict;
+    dict_open(&dict, "float");
     Error error = {0};
     model_free(dict_import(&dict, scratch_path("small.net"), &error));
     Bytes zip = {0}, none = {0};
@@ -203,7 +167,8 @@ static void other_files_are_refused(void **state) {
 /* --- the list of formats --- */
 
 static void write_dict(const char *name) {
-    Dict dict = dict_open();
+    Change dict;
+    dict_open(&dict, "float");
     Error error = {0};
     model_free(dict_import(&dict, scratch_path("small.net"), &error));
     assert_int_equal(rename(scratch_path("dict"), scratch_path(name)), 0);

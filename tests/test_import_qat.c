@@ -16,32 +16,9 @@
 #include "quant/rules/integers.h"
 #include "tests/scratch.h"
 #include "tests/small_model.h"
-
-enum { ROOM = 128 };
-
-typedef struct Dict {
-    Arena *arena;
-    int count;
-    SafeTensor tensor[ROOM];
-} Dict;
-
-static int make_net(void **state) {
-    if (scratch_make(state)) return -1;
-    Bytes net = {0};
-    bytes_text(&net, small_net);
-    scratch_write("small.net", &net);
-    return 0;
-}
+#include "tests/state_dict.h"
 
 /* --- as PyTorch has it --- */
-
-static void add(Dict *dict, const char *name, Dtype dtype, Shape shape, const void *data) {
-    SafeTensor *tensor = &dict->tensor[dict->count++];
-    assert_true(dict->count < ROOM);
-    *tensor = (SafeTensor){.name = name, .dtype = dtype, .rank = shape.rank, .data = data};
-    for (int d = 0; d < shape.rank; d++) tensor->dim[d] = shape.dim[d];
-    tensor->bytes = shape_count(&shape) * (size_t)dtype_bits(dtype) / 8;
-}
 
 /* A fused batchnorm is its convolution's. */
 static const char *torch_name(Arena *arena, const char *node, const char *param) {
@@ -49,59 +26,45 @@ static const char *torch_name(Arena *arena, const char *node, const char *param)
     return arena_text(arena, "%s.%s%s", fused ? "conv1" : node, fused ? "bn." : "", param);
 }
 
-static void add_values(Dict *dict, const QuantNet *net) {
+static void add_values(Change *dict, const QuantNet *net) {
     static const int64_t one = 1;
     for (int i = 0; i < net->quantizers; i++) {
         const Quantizer *q = net->quantizer[i];
         if (strcmp(q->name, "pool1") == 0) continue; /* PyTorch does not observe a mean */
         const char *base = arena_text(dict->arena, "%s.activation_post_process",
                                       strcmp(q->name, "x") ? q->name : "quant");
-        add(dict, arena_text(dict->arena, "%s.scale", base), DTYPE_F32, SHAPE(1), q->q.scale);
-        add(dict, arena_text(dict->arena, "%s.zero_point", base), DTYPE_I32, SHAPE(1),
-            q->q.zero_point);
-        add(dict, arena_text(dict->arena, "%s.observer_enabled", base), DTYPE_I64, SHAPE(1), &one);
+        dict_add(dict, arena_text(dict->arena, "%s.scale", base), DTYPE_F32, SHAPE(1), q->q.scale);
+        dict_add(dict, arena_text(dict->arena, "%s.zero_point", base), DTYPE_I32, SHAPE(1),
+                 q->q.zero_point);
+        dict_add(dict, arena_text(dict->arena, "%s.observer_enabled", base), DTYPE_I64, SHAPE(1),
+                 &one);
         const char *seen = arena_text(dict->arena, "%s.activation_post_process", base);
-        add(dict, arena_text(dict->arena, "%s.min_val", seen), DTYPE_F32, (Shape){0}, &q->seen.min);
-        add(dict, arena_text(dict->arena, "%s.max_val", seen), DTYPE_F32, (Shape){0}, &q->seen.max);
+        dict_add(dict, arena_text(dict->arena, "%s.min_val", seen), DTYPE_F32, (Shape){0},
+                 &q->seen.min);
+        dict_add(dict, arena_text(dict->arena, "%s.max_val", seen), DTYPE_F32, (Shape){0},
+                 &q->seen.max);
     }
 }
 
 /* Of a model that was frozen once: its integers say the grids of weights. */
-static Dict dict_of(const Model *model) {
-    Dict dict = {.arena = arena_new()};
+static void dict_of(Change *dict, const Model *model) {
+    dict_begin(dict);
     for (int i = 0; i < model->graph->nodes; i++) {
         const Node *node = &model->graph->node[i];
         for (int p = 0; p < node->params; p++)
             if (!node->param[p].counter)
-                add(&dict, torch_name(dict.arena, node->name, node->param[p].name), DTYPE_F32,
-                    node->param[p].tensor->shape, node->param[p].tensor->data);
+                dict_add(dict, torch_name(dict->arena, node->name, node->param[p].name), DTYPE_F32,
+                         node->param[p].tensor->shape, node->param[p].tensor->data);
         const QNode *q = &model->quant->node[i];
         if (q->into || !q->rule->arrays) continue;
         const WeightedIntegers *w = q->integers;
-        const char *base = arena_text(dict.arena, "%s.weight_fake_quant", node->name);
-        add(&dict, arena_text(dict.arena, "%s.scale", base), DTYPE_F32, SHAPE(w->grid.channels),
-            w->grid.scale);
-        add(&dict, arena_text(dict.arena, "%s.zero_point", base), DTYPE_I32,
-            SHAPE(w->grid.channels), w->grid.zero_point);
+        const char *base = arena_text(dict->arena, "%s.weight_fake_quant", node->name);
+        dict_add(dict, arena_text(dict->arena, "%s.scale", base), DTYPE_F32,
+                 SHAPE(w->grid.channels), w->grid.scale);
+        dict_add(dict, arena_text(dict->arena, "%s.zero_point", base), DTYPE_I32,
+                 SHAPE(w->grid.channels), w->grid.zero_point);
     }
-    add_values(&dict, model->quant);
-    return dict;
-}
-
-static SafeTensor *dict_find(Dict *dict, const char *name) {
-    for (int i = 0; i < dict->count; i++)
-        if (strcmp(dict->tensor[i].name, name) == 0) return &dict->tensor[i];
-    fail_msg("no tensor %s", name);
-    return NULL;
-}
-
-static Model *dict_import(Dict *dict, Error *error) {
-    Error reason = {0};
-    if (!safetensors_write(scratch_path("dict"), &(SafeFile){dict->count, dict->tensor, 0, NULL},
-                           &reason))
-        fail_msg("%s", reason.message);
-    arena_free(dict->arena);
-    return model_import(scratch_path("dict"), scratch_path("small.net"), error);
+    add_values(dict, model->quant);
 }
 
 /* A calibrated model as PyTorch would have it: a mean keeps the grid of what it averages. */
@@ -133,9 +96,10 @@ static void grids_are_those_of_the_file(void **state) {
         float want[SMALL_BATCH * SMALL_OUTPUTS], have[SMALL_BATCH * SMALL_OUTPUTS];
         Model *model = torch_like(bits);
         model->pixels = (Normalization){.channels = 2, .std = {1, 1}};
-        Dict dict = dict_of(model);
+        Change dict;
+        dict_of(&dict, model);
         Error error = {0};
-        Model *back = dict_import(&dict, &error);
+        Model *back = dict_import(&dict, scratch_path("small.net"), &error);
         if (!back) fail_msg("%s", error.message);
         assert_int_equal(back->stage, STAGE_CALIBRATED);
         assert_int_equal(back->quant->quantizer[1]->q.qmax, (1 << bits) - 1);
@@ -170,17 +134,18 @@ static void what_is_no_grid_is_refused(void **state) {
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         Model *model = torch_like(8);
-        Dict dict = dict_of(model);
-        SafeTensor *tensor = dict_find(&dict, cases[i].array);
+        Change dict;
+        dict_of(&dict, model);
+        SafeTensor *tensor = change_tensor(&dict, cases[i].array);
         tensor->dtype = cases[i].dtype;
         if (cases[i].data) {
             tensor->data = cases[i].data;
             tensor->rank = 1, tensor->dim[0] = 1, tensor->bytes = 4;
         } else {
-            *tensor = dict.tensor[--dict.count];
+            change_remove(&dict, cases[i].array);
         }
         Error error = {0};
-        assert_null(dict_import(&dict, &error));
+        assert_null(dict_import(&dict, scratch_path("small.net"), &error));
         assert_error(&error, ERROR_INPUT, cases[i].fragment);
         model_free(model);
     }
@@ -209,15 +174,16 @@ static void names_without_a_place_are_refused(void **state) {
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         Model *model = torch_like(8);
-        Dict dict = dict_of(model);
-        SafeTensor *tensor = dict_find(&dict, cases[i].array);
+        Change dict;
+        dict_of(&dict, model);
+        SafeTensor *tensor = change_tensor(&dict, cases[i].array);
         if (cases[i].twice) {
-            dict.tensor[dict.count] = *tensor;
-            tensor = &dict.tensor[dict.count++];
+            dict.tensor[dict.file.count] = *tensor;
+            tensor = &dict.tensor[dict.file.count++];
         }
         tensor->name = cases[i].called;
         Error error = {0};
-        assert_null(dict_import(&dict, &error));
+        assert_null(dict_import(&dict, scratch_path("small.net"), &error));
         assert_error(&error, ERROR_INPUT, cases[i].fragment);
         model_free(model);
     }
@@ -245,5 +211,5 @@ int main(void) {
         cmocka_unit_test(names_without_a_place_are_refused),
         cmocka_unit_test(names_take_no_memory),
     };
-    return cmocka_run_group_tests(tests, make_net, scratch_remove);
+    return cmocka_run_group_tests(tests, dict_setup, scratch_remove);
 }

@@ -166,6 +166,14 @@ static void test_tables(void **state) {
         assert_ptr_equal(option_find(option->name), option);
         assert_true(option->help && *option->help);
         assert_true(!option->against || option_find(option->against));
+        const Option *needed = option->needs ? option_find(option->needs) : NULL;
+        assert_int_equal(option->needs != NULL, needed != NULL);
+        if (option->needs_value) { /* a word that it takes; it has one without being given */
+            Settings settings = {0};
+            Error error = {0};
+            assert_true(needed->choice && needed->fallback);
+            assert_true(option_read(needed, NULL, option->needs_value, &settings, &error));
+        }
         assert_int_equal(option->argument != NULL,
                          strcmp(option_takes(option, NULL, takes, sizeof takes), "no value") != 0);
         int users = 0;
@@ -189,6 +197,7 @@ static void test_commands(void **state) {
             const Option *option = option_find(use->name);
             if (!option) fail_msg("%s takes --%s, which is no option", command->name, use->name);
             assert_true(!use->unless || command_takes(command, use->unless));
+            assert_true(!option->needs || command_takes(command, option->needs));
             assert_false(use->required && !option->argument);
             Settings settings = {0};
             Error error = {0};

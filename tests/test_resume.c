@@ -15,6 +15,7 @@
 
 #include <zlib.h>
 
+#include "tests/changed_file.h"
 #include "tests/program.h"
 #include "tests/scratch.h"
 
@@ -191,6 +192,53 @@ static void a_resumed_run_keeps_its_recipe(void **state) {
     refused(2, "--lr contradicts rq.st", "finetune --resume rq.st --lr 1");
 }
 
+/* `changed`: p.st, but for one option of its run, given as JSON. */
+static void change_option(const char *option, const char *value) {
+    Change c;
+    change_open(&c, "p.st");
+    const char *text = safetensors_meta(&c.file, "stair.training");
+    assert_non_null(text);
+    json_t *training = json_loads(text, 0, NULL), *json = json_loads(value, JSON_DECODE_ANY, NULL);
+    assert_non_null(json);
+    assert_int_equal(json_object_set_new(json_object_get(training, "options"), option, json), 0);
+    char *changed = json_dumps(training, 0);
+    change_meta(&c, "stair.training", changed);
+    Error error;
+    Model *model = change_load(&c, &error);
+    if (!model) fail_msg("%s", error.message);
+    model_free(model);
+    json_decref(training);
+    free(changed);
+}
+
+/* Which parameters learn, and how fast, is asked of the net only when the run begins. In a resumed
+ * run it is the file that is wrong, not the command line. */
+static void wrong_words_of_a_file_are_its_own(void **state) {
+    (void)state;
+    static const char *const cases[][3] = {
+        {"keep", "\"conv9.*\"", "--keep: no trainable parameter of tiny.net matches \"conv9.*\""},
+        {"keep", "\"fc.weight,\"", "--keep: no trainable parameter"},
+        {"keep", "\"*\"", "--keep: nothing is left to train"},
+        {"keep", "7", "'keep' is missing or no value for it"},
+        {"rates", "\"conv9.*=1\"", "--rates: no trainable parameter matches \"conv9.*\""},
+        {"rates", "\"fc.weight\"", "--rates: \"fc.weight\", expected NAME=FACTOR"},
+        {"rates", "\"fc.weight=-1\"", "--rates: \"fc.weight\", expected NAME=FACTOR"},
+        {"rates", "[]", "'rates' is missing or no value for it"},
+        {"nesterov", "true", "--nesterov: adamw has no such momentum"},
+    };
+    must("train --model tiny.net --data data --epochs 1 --optimizer adamw --keep 'conv1.*' "
+         "--rates '*=2' -o p.st -q");
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char fragment[160];
+        snprintf(fragment, sizeof fragment, "changed: stair.training: %s", cases[i][2]);
+        change_option(cases[i][0], cases[i][1]);
+        refused(3, fragment, "train --resume changed --epochs 2 -o new.st");
+        assert_false(file_exists("new.st"));
+    }
+    change_option("keep", "\"conv1.*,fc.*\""); /* nothing but what is wrong is refused */
+    must("train --resume changed --epochs 2 -o new.st -q");
+}
+
 /* ---- what goes wrong, and what is told meanwhile ---- */
 
 static void divergence_is_told_and_keeps_the_file(void **state) {
@@ -256,6 +304,7 @@ int main(void) {
         cmocka_unit_test(an_interrupted_finetuning_goes_on),
         cmocka_unit_test(a_longer_run_extends_it),
         cmocka_unit_test(a_resumed_run_keeps_its_recipe),
+        cmocka_unit_test(wrong_words_of_a_file_are_its_own),
         cmocka_unit_test(divergence_is_told_and_keeps_the_file),
         cmocka_unit_test(the_log_has_a_line_an_epoch),
     };

@@ -29,8 +29,9 @@ static void methods_need_no_data_again(void **state) {
     must("calibrate f.st --data data -o c.st -q");
     for (int i = 0; method_list[i]; i++) {
         const char *method = method_list[i]->name;
-        must("calibrate f.st --data data --method %s --percentile 99 -o direct.st -q", method);
-        must("calibrate c.st --data nowhere --method %s --percentile 99 -o anew.st -q", method);
+        const char *share = strcmp(method, "percentile") == 0 ? "--percentile 99" : "";
+        must("calibrate f.st --data data --method %s %s -o direct.st -q", method, share);
+        must("calibrate c.st --data nowhere --method %s %s -o anew.st -q", method, share);
         assert_true(same_bytes("direct.st", "anew.st"));
         must("calibrate anew.st --data nowhere -o back.st -q");
         assert_true(same_bytes("back.st", "c.st"));

@@ -13,7 +13,7 @@
 
 #include "autograd/kernels/elementwise.h"
 #include "optim/schedule.h"
-#include "quant/adaround.h"
+#include "quant/ptq/adaround.h"
 
 enum { BATCH = 32 /* images of a step */ };
 static const double WARM = 0.2, BETA_FIRST = 20, BETA_LAST = 2, COST = 30, RATE = 0.01;

@@ -1,9 +1,10 @@
-/* AdaRound: learns which weights to round up and which down (quant/adaround.h says to what end). */
+/* AdaRound: learns which weights to round up and which down (quant/ptq/adaround.h says to what
+ * end). */
 #pragma once
 
 #include <stdio.h>
 
-#include "quant/correct.h"
+#include "quant/ptq/correct.h"
 
 typedef struct AdaRoundSpec {
     int steps;     /* for each layer, > 0 */

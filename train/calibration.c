@@ -3,8 +3,8 @@
 #include <stdio.h>
 
 #include "autograd/rng.h"
-#include "quant/correct.h"
-#include "quant/equalize.h"
+#include "quant/ptq/correct.h"
+#include "quant/ptq/equalize.h"
 #include "train/adaround.h"
 #include "train/engine.h"
 
@@ -23,7 +23,14 @@ bool calibration_config(const Settings *settings, QuantConfig *config, Error *er
     if (settings->portable) config->portable = true;
     if (settings->per_channel) config->weight.per_channel = true;
     if (settings->per_tensor) config->weight.per_channel = false;
-    return true;
+    return calibration_percentile(settings, config, error);
+}
+
+bool calibration_percentile(const Settings *settings, const QuantConfig *config, Error *error) {
+    return !settings_given(settings, "percentile") || settings->compare /* tries all methods */ ||
+           quant_config_uses(config, method_find("percentile")) ||
+           error_set(error, ERROR_USAGE,
+                     "--percentile says nothing without --method percentile: no range goes by it");
 }
 
 /* The images that are looked at: a random sample of the training set, a function of the seed. */

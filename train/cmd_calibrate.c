@@ -30,7 +30,11 @@ static bool prepare(Model *model, const char *path, const Settings *settings, Er
             return error_set(error, ERROR_USAGE,
                              "--%s: %s is calibrated; only its ranges can be chosen anew", fixed[i],
                              path);
-    return quant_select(model->quant, method_find(settings->method), settings->percentile, error);
+    if (settings_given(settings, "batch") && !settings->compare)
+        return error_set(error, ERROR_USAGE, "--batch: %s is calibrated; no image is looked at",
+                         path);
+    return quant_select(model->quant, method_find(settings->method), settings->percentile, error) &&
+           calibration_percentile(settings, &model->quant->config, error);
 }
 
 /* Ranges of another tool's file have none: methods have nothing to choose from. */
@@ -82,8 +86,9 @@ static int command_calibrate(const Settings *settings, Error *error) {
     const char *path = settings->arguments[0];
     if (!settings->output && !settings->compare)
         return error_set(error, ERROR_USAGE, "calibrate needs -o OUT, or --compare");
-    if (settings_given(settings, "adaround-steps") && !settings->adaround)
-        return error_set(error, ERROR_USAGE, "--adaround-steps says nothing without --adaround");
+    bool rounds = settings->adaround || settings->bias_correction; /* by that method's ranges */
+    if (settings_given(settings, "method") && !settings->output && !rounds)
+        return error_set(error, ERROR_USAGE, "--method: --compare tries all of them");
     Model *model = model_load(path, error);
     bool ok =
         model && (!settings->output || file_probe(settings->output, error)) &&

@@ -30,6 +30,19 @@ static bool begin(TrainRun *run, Settings *settings, uint32_t *crc, Error *error
     return true;
 }
 
+/* Modes of batch normalisation are refused where they would change nothing. */
+static bool bn_options_matter(const QuantNet *quant, const Settings *settings, Error *error) {
+    bool frozen = quant->config.bn == &bn_mode_list[0], any = false;
+    for (int i = 0; i < quant->graph->nodes; i++) any |= quant->node[i].batchnorm != NULL;
+    if (settings_given(settings, "freeze-bn-after") && frozen)
+        return error_set(error, ERROR_USAGE, "--freeze-bn-after says nothing with --bn %s",
+                         settings->bn);
+    if (settings_given(settings, "bn") && !frozen && !any)
+        return error_set(error, ERROR_USAGE, "--bn %s: %s has no batchnorm", settings->bn,
+                         quant->graph->name);
+    return true;
+}
+
 /* The model's configuration with the options over it, and the other way round: what was not said is
  * as it was. */
 static bool choose_modes(const TrainRun *run, Settings *settings, Error *error) {
@@ -49,6 +62,7 @@ static bool choose_modes(const TrainRun *run, Settings *settings, Error *error) 
                          settings->fixed_scales ? "fixed-scales" : "learn-ranges",
                          run->resumed ? settings->resume : settings->arguments[0],
                          config->learn->name);
+    if (!bn_options_matter(quant, settings, error)) return false;
     if (!quant->learned) {
         quant_forget_given(quant);
         quant_learn(quant, learn);

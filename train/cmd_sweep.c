@@ -171,7 +171,21 @@ static bool start(Work *work, Error *error) {
            (!s->csv || file_probe(s->csv, error));
 }
 
+/* Without fine-tuning its options would be taken for nothing. */
+static bool training_fits(const Settings *settings, Error *error) {
+    static const char *const training[] = {"lr",           "optimizer", "momentum",
+                                           "weight-decay", "nesterov",  "schedule",
+                                           "warmup",       "step-size", "gamma"};
+    bool none = settings_given(settings, "finetune-epochs") && settings->finetune_epochs == 0;
+    for (size_t i = 0; none && i < sizeof training / sizeof *training; i++)
+        if (settings_given(settings, training[i]))
+            return error_set(error, ERROR_USAGE, "--%s says nothing with --finetune-epochs 0",
+                             training[i]);
+    return true;
+}
+
 static int command_sweep(const Settings *settings, Error *error) {
+    if (!training_fits(settings, error)) return error->code;
     Work *work = calloc(1, sizeof *work);
     SweepCell *cells = calloc(SWEEP_CELLS, sizeof *cells);
     if (!work || !cells)

@@ -71,6 +71,8 @@ static bool start_optimizer(Loop *loop, Error *error) {
     if (spec.nesterov && !spec.rule->nesterov)
         return error_set(error, ERROR_USAGE, "--nesterov: %s has no such momentum",
                          spec.rule->name);
+    if (spec.nesterov && spec.momentum == 0)
+        return error_set(error, ERROR_USAGE, "--nesterov says nothing with --momentum 0");
     if (spec.momentum >= 1 && spec.rule->averages)
         return error_set(error, ERROR_USAGE, "--momentum: of %s it is less than 1",
                          spec.rule->name);

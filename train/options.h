@@ -55,6 +55,8 @@ typedef struct Option {
     double min, max;            /* numbers: allowed, both included */
     const char *(*choice)(int); /* text: the i-th allowed word, NULL past the last */
     const char *against;        /* the option this one contradicts */
+    const char *needs;          /* the option without which this one changes nothing */
+    const char *needs_value;    /* the word that one must say; NULL: it must be given */
     const OptionKind *kind;     /* how a value is read */
     size_t offset;              /* of the field of Settings */
 } Option;

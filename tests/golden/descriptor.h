@@ -1,3 +1,4 @@
+/* clang-format off */
 /* Made by tests/golden/make_descriptor.py with PyTorch 1.13.0: x[2][3][4] and what descriptors make of it. */
 #pragma once
 

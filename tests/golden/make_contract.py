@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Writes contract.h beside this file: the numeric contract N1 to N4 and N7, computed with exact fractions.
+"""Writes contract.txt beside this file: the numeric contract N1 to N4 and N7, computed with exact fractions.
 
 A float32 is a dyadic fraction, so every step below is exact except what the contract rounds: the quotient x / S
 (to float32), a stored scale (to float32), what N3 and N7 compute in double, and a factor (to 31 bits). Nothing is shared
@@ -33,8 +33,8 @@ def float32(bits):
 
 
 def text(x):
-    x = float(x)
-    return ("INFINITY" if x > 0 else "-INFINITY") if math.isinf(x) else x.hex() + "f"
+    """Nine digits tell a float32 from its neighbours."""
+    return f"{float(x if math.isinf(x) else to_float(Fraction(x))):.9g}"
 
 
 def codes_of(bits, signed, symmetric):
@@ -50,8 +50,8 @@ def quantize(x, scale, zero, qmin, qmax):
     return min(max(round(quotient) + zero, qmin), qmax)
 
 
-def table(head, rows):
-    OUT.append(head + " = {\n" + "".join("    {" + ", ".join(row) + "},\n" for row in rows) + "};\n")
+def table(name, columns, rows):
+    OUT.append(f"\n{name} {len(rows)} cases: {columns}\n" + "".join(" ".join(row) + "\n" for row in rows))
 
 
 # --- N1 and N2: x, scale, zero, qmin, qmax -> code, value
@@ -86,7 +86,7 @@ for bits in [2, 3, 4, 5, 6, 7, 8, 16]:
 for scale in (2.0**-126, 3e-38, 1e-20, 1e20, 1e36):  # quotients beyond float32, scales of every size
     for x in (1e38, -1e38, 1.0, -1.0, 1e-38, -1e-38, 1e-44, float(to_float(Fraction(scale))) * 1.5):
         add_quantize(float(to_float(Fraction(x))), scale, 3, 8, 0, 0)
-table("static const struct {\n    float x, scale;\n    int zero, qmin, qmax, code;\n    float value;\n} golden_quantize[]", rows)
+table("quantize", "x scale zero qmin qmax -> code value", rows)
 
 # --- N3: bits, signed, symmetric, lo, hi -> scale, zero
 rows = []
@@ -109,8 +109,7 @@ for bits in (2, 7, 8, 16):
                 scale = max(scale, LEAST)  # a scale is a normal float
                 zero = 0 if symmetric else min(max(round(qmin - left / scale), qmin), qmax)
             rows.append([str(bits), str(signed), str(symmetric), text(lo), text(hi), text(to_float(Fraction(scale))), str(zero)])
-table("static const struct {\n    int bits, is_signed, symmetric;\n    float lo, hi, scale;\n    int zero;\n} golden_range[]",
-      rows)
+table("range", "bits signed symmetric lo hi -> scale zero", rows)
 
 # --- N4: bias, input scale, weight scale -> code
 rows = []
@@ -122,7 +121,7 @@ for sx, sw in [(1, 1), (0.5, 0.25), (1 / 255, 0.01), (3.7e-3, 2.2e-5), (1e-3, 1e
         code = round(to_float(bias / product))
         code = min(max(code, -(2**30)), 2**30)
         rows.append([text(bias), text(sx), text(sw), str(code)])
-table("static const struct {\n    float bias, input_scale, weight_scale;\n    int code;\n} golden_bias[]", rows)
+table("bias", "bias input_scale weight_scale -> code", rows)
 
 # --- N7: an add of two codes, its factors, and the code of the sum
 rows = []
@@ -139,8 +138,7 @@ for _ in range(60):
     total = q[0] * m0[0] + q[1] * m0[1]
     code = min(max(zero + math.floor(Fraction(total, 2**shift) + Fraction(1, 2)), 0), 255)
     rows.append([text(s) for s in scales] + [str(v) for v in q + [zero, shift] + m0 + [code]])
-table("static const struct {\n    float scale[2], out_scale;\n    int q[2], zero, shift;\n    int m0[2], code;\n} golden_add[]",
-      [[f"{{{r[0]}, {r[1]}}}", r[2], f"{{{r[3]}, {r[4]}}}", r[5], r[6], f"{{{r[7]}, {r[8]}}}", r[9]] for r in rows])
+table("add", "scale scale out_scale q q zero -> shift m0 m0 code", rows)
 
-path = pathlib.Path(__file__).with_name("contract.h")
-path.write_text("/* Made by tests/golden/make_contract.py. */\n/* clang-format off */\n" + "".join(OUT))
+path = pathlib.Path(__file__).with_name("contract.txt")
+path.write_text("# Made by tests/golden/make_contract.py, with exact fractions.\n" + "".join(OUT))

@@ -26,8 +26,8 @@ def numbers(t):
     return ", ".join("%.9gf" % v if v != int(v) else "%d" % v for v in t.flatten().tolist())
 
 
-print("/* Made by tests/golden/make_descriptor.py with PyTorch %s: x[2][3][4] and what descriptors make of it. */" % torch.__version__.split("a")[0])
-print("#pragma once\n")
+print("/* clang-format off */\n/* Made by tests/golden/make_descriptor.py with PyTorch %s: x[2][3][4] and what "
+      "descriptors make of it. */\n#pragma once\n" % torch.__version__.split("a")[0])
 print("static const float golden_seed[10] = {%s};" % numbers(SEED_X))
 x = torch.randn(2, 3, 4)
 x[1, 2, 3] = 0

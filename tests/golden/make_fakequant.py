@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Writes fakequant.h beside this file: fake quantization and one fine-tuning step of a quantized block, by PyTorch 1.13.
+"""Writes fakequant.txt beside this file: fake quantization and one fine-tuning step of a quantized block, by PyTorch 1.13.
 
 PyTorch multiplies by 1 / S where stair divides by S. So all scales here are powers of two, and all other numbers have few
 bits: then every result is exact, whatever the order, and both must agree to the last bit."""
@@ -11,9 +11,14 @@ torch.manual_seed(5)
 OUT = []
 
 
+def table(name, what, rows):
+    OUT.append(f"\n{name} {what}\n" + "".join(" ".join(f"{v:.9g}" for v in row) + "\n" for row in rows))
+
+
 def array(name, values):
-    numbers = [float(v).hex() + "f" for v in torch.as_tensor(values).flatten().tolist()]
-    OUT.append(f"static const float {name}[{len(numbers)}] = {{{', '.join(numbers)}}};\n")
+    values = torch.as_tensor(values)
+    shape = "x".join(map(str, values.shape))
+    table(name, f"{values.numel()} numbers: {shape}", values.reshape(-1, values.shape[-1]).tolist())
 
 
 def dyadic(shape, most, unit):
@@ -30,11 +35,8 @@ for zero, qmin, qmax in [(0, -127, 127), (3, 0, 15), (0, 0, 3), (-2, -2, 1), (25
     x = (at * scale).requires_grad_()
     y = torch.fake_quantize_per_tensor_affine(x, scale, zero, qmin, qmax)
     y.sum().backward()
-    ROWS += [(x[i].item(), zero, qmin, qmax, y[i].item(), int(x.grad[i])) for i in range(len(x))]
-OUT.append("static const float golden_edge_scale = 0.125f;\nstatic const struct {\n    float x;\n"
-           "    int zero, qmin, qmax;\n    float y;\n    int passes;\n} golden_edges[] = {\n")
-OUT += [f"    {{{x.hex()}f, {z}, {lo}, {hi}, {y.hex()}f, {p}}},\n" for x, z, lo, hi, y, p in ROWS]
-OUT.append("};\n")
+    ROWS += [(x[i].item(), scale, zero, qmin, qmax, y[i].item(), int(x.grad[i])) for i in range(len(x))]
+table("edges", f"{len(ROWS)} cases: x scale zero qmin qmax -> y passes", ROWS)
 
 # --- per channel along the first dimension, a grid too narrow for the weights: many saturate
 w = dyadic((3, 2, 2, 2), 4, 2**-8).requires_grad_()
@@ -43,7 +45,7 @@ up = dyadic((3, 2, 2, 2), 2, 2**-3)
 y = torch.fake_quantize_per_channel_affine(w, scale, torch.zeros(3, dtype=torch.int32), 0, -127, 127)
 y.backward(up)
 for name, t in [("x", w.detach()), ("scale", scale), ("up", up), ("y", y.detach()), ("dx", w.grad)]:
-    array(f"golden_channels_{name}", t)
+    array(f"channels.{name}", t)
 
 
 # --- conv + batchnorm + relu: one step with everything rounded
@@ -85,13 +87,12 @@ up = dyadic(tuple(y.shape), 1, 2**-2)
 y.backward(up)
 assert (y == 255 * output_scale).any() and (y == 0).any() and (x.grad == 0).any()
 for name, t in [("x", x), ("w", w), ("b", b), ("gamma", gamma), ("beta", beta)]:
-    array(f"golden_block_{name}", t.detach())
-    array(f"golden_block_d{name}", t.grad)
+    array(f"block.{name}", t.detach())
+    array(f"block.d{name}", t.grad)
 for name, t in [("mean", mean), ("var", var), ("up", up), ("y", y.detach())]:
-    array(f"golden_block_{name}", t)
-OUT.append(f"static const float golden_block_input_scale = {input_scale.hex()}f, golden_block_output_scale = "
-           f"{output_scale.hex()}f;\nstatic const int golden_block_input_zero = {input_zero};\n")
+    array(f"block.{name}", t)
+table("block.grids", "3 numbers: input_scale input_zero output_scale", [(input_scale, input_zero, output_scale)])
 
-path = pathlib.Path(__file__).with_name("fakequant.h")
-path.write_text("/* Made by tests/golden/make_fakequant.py with PyTorch " + torch.__version__.split("a")[0] +
-                ". */\n/* clang-format off */\n" + "".join(OUT))
+path = pathlib.Path(__file__).with_name("fakequant.txt")
+path.write_text("# Made by tests/golden/make_fakequant.py with PyTorch " + torch.__version__.split("a")[0] + ".\n" +
+                "".join(OUT))

@@ -1,4 +1,4 @@
-#include "quant/adaround.h"
+#include "quant/ptq/adaround.h"
 
 #include <math.h>
 

@@ -6,7 +6,7 @@
  * and s = sqrt(r1 / r2), of the largest magnitudes r1 in the channel's row of W1 and r2 in its
  * columns of W2, makes both sqrt(r1 r2). Each pair disturbs its neighbours: all are done again
  * until none moves. */
-#include "quant/equalize.h"
+#include "quant/ptq/equalize.h"
 
 #include <math.h>
 #include <string.h>

@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "quant/bn.h"
-#include "quant/config.h"
+#include "quant/config/config.h"
 
 QuantConfig quant_config_default(void) {
     return (QuantConfig){

@@ -22,7 +22,8 @@
 
 typedef struct BnMode BnMode; /* quant/bn.h */
 
-/* Some fields of a QuantSpec: bit i of `given` is field i of the list in quant/config_json.c. */
+/* Some fields of a QuantSpec: bit i of `given` is field i of the list in
+ * quant/config/config_json.c. */
 typedef struct SpecPatch {
     unsigned given;
     QuantSpec spec;
@@ -55,7 +56,7 @@ typedef struct QuantConfig {
 } QuantConfig;
 
 QuantConfig quant_config_default(void);
-/* default, qnnpack, fbgemm (quant/presets.c). False if there is none of that name. */
+/* default, qnnpack, fbgemm (quant/config/presets.c). False if there is none of that name. */
 bool quant_config_preset(const char *name, QuantConfig *config);
 const char *preset_name(int index); /* by number, NULL past the last */
 
@@ -68,7 +69,7 @@ void patch_bits(SpecPatch *patch, int bits);
 /* {"activation": {"bits": 8, ...}, "weight": {...}, ...}. to_json gives a new reference. from_json:
  * fields that are missing keep the preset's or the default; unknown ones, wrong types and kinds
  * that do not exist are refused, naming them: ERROR_INPUT. A spec may be a descriptor
- * (quant/descriptor.h): {"descriptor": {...}}, or a predefined one's name. */
+ * (quant/config/descriptor.h): {"descriptor": {...}}, or a predefined one's name. */
 json_t *quant_config_to_json(const QuantConfig *config);
 /* From a file of that JSON. ERROR_IO or ERROR_INPUT, with the file's name and the place. */
 bool quant_config_read(const char *path, QuantConfig *config, Error *error);
@@ -83,6 +84,9 @@ typedef struct NodeConfig {
  * each other. */
 bool quant_config_resolve(const QuantConfig *config, const Node *node, bool edge,
                           NodeConfig *resolved, Error *error);
+
+/* Does any range go by this method: of the values in general, or by the word of a kind or node? */
+bool quant_config_uses(const QuantConfig *config, const Method *method);
 
 /* Can such a spec be had? ERROR_INPUT: why not. */
 bool activation_check(const QuantSpec *spec, Error *error);

@@ -1,5 +1,5 @@
 /* What a configuration says about one node. */
-#include "quant/config.h"
+#include "quant/config/config.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -20,6 +20,19 @@ LayerConfig *quant_config_kind(QuantConfig *config, const char *kind) {
 
 LayerConfig *quant_config_node(QuantConfig *config, const char *node) {
     return find_or_add(config->node, &config->nodes, GRAPH_MAX_NODES, node);
+}
+
+static bool any_uses(const LayerConfig *layer, int count, const Method *method) {
+    for (int i = 0; i < count; i++)
+        if (layer[i].activation.spec.method == method || layer[i].weight.spec.method == method)
+            return true;
+    return false;
+}
+
+bool quant_config_uses(const QuantConfig *config, const Method *method) {
+    return config->method == method || config->activation.method == method ||
+           config->weight.method == method || any_uses(config->kind, config->kinds, method) ||
+           any_uses(config->node, config->nodes, method);
 }
 
 bool activation_check(const QuantSpec *spec, Error *error) {

@@ -5,9 +5,9 @@
 #include "autograd/file.h"
 #include "nn/nearest.h"
 #include "quant/bn.h"
-#include "quant/config.h"
-#include "quant/descriptor.h"
-#include "quant/members.h"
+#include "quant/config/config.h"
+#include "quant/config/descriptor.h"
+#include "quant/config/members.h"
 
 /* --- the fields of a spec --- */
 

@@ -4,7 +4,7 @@
  *   b' = b - (E[y~] - E[y])
  *
  * which is exact up to the rounding of b and of b', half a step of S_x S_w each. */
-#include "quant/correct.h"
+#include "quant/ptq/correct.h"
 
 #include <math.h>
 

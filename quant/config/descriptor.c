@@ -1,9 +1,9 @@
-#include "quant/descriptor.h"
+#include "quant/config/descriptor.h"
 
 #include <stdio.h>
 #include <string.h>
 
-#include "quant/members.h"
+#include "quant/config/members.h"
 #include "quant/method.h"
 
 /* The toolkit's words for methods; the other methods go by their own names. Its histogram leaves

@@ -1,4 +1,4 @@
-#include "quant/members.h"
+#include "quant/config/members.h"
 
 #include <float.h>
 #include <string.h>
