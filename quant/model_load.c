@@ -4,6 +4,7 @@
 
 #include "quant/given.h"
 #include "quant/model_arrays.h"
+#include "quant/rules/weighted.h"
 
 #define OPTIMIZER "optimizer."
 
@@ -97,12 +98,10 @@ static bool fill_slots(const SafeFile *file, const Slots *slots, const char *pat
 }
 
 /* The codes that the zero points of a node's weights are among. */
-static bool weight_zeros(const QNode *q, const char *path, Error *error) {
-    QuantSpec spec = q->weight;
-    QParams codes;
-    spec.is_signed = true; /* quant/rules/weighted.h: weight_codes */
-    qparams_codes(&codes, &spec);
-    for (size_t c = 0; q->weight_zero && c < q->weight_scale->count; c++)
+static bool weight_zeros(const QNode *q, Arena *arena, const char *path, Error *error) {
+    if (!q->weight_zero) return true;
+    QParams codes = weight_codes(arena, q, (int)q->weight_scale->count);
+    for (size_t c = 0; c < q->weight_scale->count; c++)
         if (q->weight_zero[c] < codes.qmin || q->weight_zero[c] > codes.qmax)
             return error_set(error, ERROR_INPUT,
                              "%s: %s.weight_fake_quant.zero_point is %d, outside of %d to %d", path,
@@ -116,7 +115,7 @@ static bool settle(const Model *model, const Slots *slots, const char *path, Err
         if (slots->slot[i].counter)
             *slots->slot[i].counter = (float)*(const int64_t *)slots->slot[i].data;
     for (int i = 0; model->quant && i < model->graph->nodes; i++)
-        if (!weight_zeros(&model->quant->node[i], path, error)) return false;
+        if (!weight_zeros(&model->quant->node[i], slots->arena, path, error)) return false;
     for (int i = 0; model->quant && i < model->quant->quantizers; i++) {
         Quantizer *quantizer = model->quant->quantizer[i];
         const QParams *q = &quantizer->q;
