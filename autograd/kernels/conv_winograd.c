@@ -16,6 +16,7 @@
 #include "autograd/kernels/conv_map.h"
 #include "autograd/kernels/parallel.h"
 #include "autograd/kernels/tile.h"
+#include "autograd/kernels/vector.h"
 #include "autograd/kernels/winograd.h"
 
 typedef struct Side {
@@ -285,6 +286,14 @@ static void weight(const ConvPass *pass, int count, float *sums, int worker) {
     }
 }
 
+/* rows[count][pitch] = row[width] */
+VECTOR static void fill_rows(int count, int pitch, int width, const float *row, float *rows) {
+    for (int i = 0; i < count; i++, rows += pitch)
+        for (int c = 0; c < width; c += LANE)
+            *(Lanes *)(rows + c) = *(const Lanes *)(row + c);
+}
+
+/* Fine tiles overlap, so what they give is added up; coarse ones do not. */
 static void give(const ConvPass *pass, ConvSide which, int group, int slot, int begin, float *out,
                  bool add, int worker) {
     const Plan *plan = pass->plan;
@@ -292,11 +301,10 @@ static void give(const ConvPass *pass, ConvSide which, int group, int slot, int 
     int width = panel_width(side->channels, begin), left = side->channels - begin;
     const float *bias = side->bias + group * side->pitch + begin;
     float *frame = frame_of(plan, worker);
-    for (int p = 0; p <= side->positions; p++)
-        memcpy(frame + p * side->pitch, bias, sizeof *bias * (size_t)width);
+    if (which == FINE) fill_rows(side->positions + 1, side->pitch, width, bias, frame);
     for (int i = 0; i < plan->tiles; i++)
-        side->back(tile_values(plan, which, slot, i, worker) + begin, (size_t)side->pitch, frame,
-                   side->place + i * side->places, width);
+        side->back(tile_values(plan, which, slot, i, worker) + begin, (size_t)side->pitch,
+                   which == FINE ? NULL : bias, frame, side->place + i * side->places, width);
     plan->kernel->transpose(side->positions, left < width ? left : width, frame, side->pitch, out,
                             side->positions, add);
 }
@@ -308,7 +316,7 @@ static void unpack(const ConvPass *pass, const float *sums, float *dw) {
     size_t pitch = (size_t)coarse->pitch, step = (size_t)channels * pitch;
     for (int c = 0; c < channels; c++, sums += pitch) {
         memset(plan->kernels, 0, sizeof(float) * PLACES * pitch);
-        winograd_weight_back(sums, step, plan->kernels, coarse->kernel, coarse->pitch);
+        winograd_weight_back(sums, step, NULL, plan->kernels, coarse->kernel, coarse->pitch);
         for (int r = 0; r < coarse->channels; r++)
             for (int k = 0; k < PLACES; k++)
                 dw[(r * channels + c) * PLACES + k] += plan->kernels[coarse->kernel[k] + r];

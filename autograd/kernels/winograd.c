@@ -101,15 +101,20 @@ INLINE void to_values(const float *tile, const int32_t *row, float *values, size
     }
 }
 
-INLINE void from_values(const float *values, size_t step, float *tile, const int32_t *row,
-                        int width, int edge, Axis axis) {
+INLINE void from_values(const float *values, size_t step, const float *start, float *tile,
+                        const int32_t *row, int width, int edge, Axis axis) {
     for (int c = 0; c < width; c += LANE) {
         Lanes x[WINOGRAD_VALUES], y[WINOGRAD_VALUES];
 #pragma GCC unroll 36
         for (size_t k = 0; k < WINOGRAD_VALUES; k++) x[k] = *(const Lanes *)(values + k * step + c);
         both(x, y, WINOGRAD_FINE, edge, axis);
+        if (start)
 #pragma GCC unroll 36
-        for (int k = 0; k < edge * edge; k++) *(Lanes *)(tile + row[k] + c) += y[k];
+            for (int k = 0; k < edge * edge; k++)
+                *(Lanes *)(tile + row[k] + c) = *(const Lanes *)(start + c) + y[k];
+        else
+#pragma GCC unroll 36
+            for (int k = 0; k < edge * edge; k++) *(Lanes *)(tile + row[k] + c) += y[k];
     }
 }
 
@@ -119,9 +124,9 @@ INLINE void from_values(const float *values, size_t step, float *tile, const int
         to_values(tile, row, values, step, width, edge, axis);                                     \
     }
 #define BACK(name, edge, axis)                                                                     \
-    VECTOR void name(const float *values, size_t step, float *tile, const int32_t *row,            \
-                     int width) {                                                                  \
-        from_values(values, step, tile, row, width, edge, axis);                                   \
+    VECTOR void name(const float *values, size_t step, const float *start, float *tile,            \
+                     const int32_t *row, int width) {                                              \
+        from_values(values, step, start, tile, row, width, edge, axis);                            \
     }
 VALUES(winograd_fine, WINOGRAD_FINE, fine)
 VALUES(winograd_coarse, WINOGRAD_COARSE, coarse)
