@@ -2,12 +2,12 @@
  * cut into tiles: coarse ones of 4x4 positions, that do not overlap, and under each a fine one of
  * 6x6. What lies outside a plane counts as zero when it is read and is dropped when it is written.
  *
- * With the 36 values of every tile of a few samples, coarse[T,36,R] and fine[T,36,C], and the
+ * With the 36 values of every tile of a few samples, coarse[36,T,R] and fine[36,T,C], and the
  * transformed weights u[36,C,R], each direction is 36 products of matrices (tile.h):
  *
- *   down    coarse[:,k] = fine[:,k] u[k]
- *   up      fine[:,k] = coarse[:,k] u[k]'
- *   weight  du[k] += fine[:,k]' coarse[:,k]
+ *   down    coarse[k] = fine[k] u[k]
+ *   up      fine[k] = coarse[k] u[k]'
+ *   weight  du[k] += fine[k]' coarse[k]
  *
  * The transforms work on all channels of a position as a vector, so planes are transposed on their
  * way in and out. The values of a few samples and the weights stay in the second-level cache. */
@@ -25,6 +25,7 @@ typedef struct Side {
     int places;      /* in a tile */
     int32_t *place;  /* [tiles][places] in a frame[positions + 1][pitch]: the last row, outside */
     int32_t *tile;   /* [T] where a tile's channels begin in a matrix */
+    size_t matrix;   /* floats from one to the next: an odd number of cache lines */
     int32_t *kernel; /* [9] the places of a kernel in kernels[9][pitch] */
     WinogradValues *values;
     WinogradBack *back;
@@ -62,7 +63,7 @@ static double sample_floats(const ConvMap *map) {
 
 /* Multiply-adds of the products that take as long as to transform a tile of one channel; floats
  * that stay in the second-level cache, beside others and alone. */
-enum { TRANSFORM = 300, FLOATS_TOGETHER = 1 << 16, FLOATS_MOST = 1 << 18 /* 1 MiB */ };
+enum { TRANSFORM = 300, FLOATS_TOGETHER = 1 << 17, FLOATS_MOST = 1 << 18 /* 1 MiB */ };
 
 /* Where it saves a fifth of the time at least, and neither the weights nor the values of a sample
  * are too many. */
@@ -122,7 +123,9 @@ static void side_start(Arena *arena, const ConvPass *pass, ConvSide which, int t
     const int *size = which == COARSE ? map->sides.coarse : map->sides.fine;
     const int *before = which == COARSE ? none : map->window.padding;
     side->place = tile_places(arena, map, size, edge, before, side->pitch);
-    side->tile = steps(arena, tiles, WINOGRAD_VALUES * side->pitch);
+    side->tile = steps(arena, tiles, side->pitch);
+    /* a tile's 36 values must not share the few places in the cache that a power of two has */
+    side->matrix = ((size_t)(tiles * side->pitch + LINE - 1) / LINE | 1) * LINE;
     side->kernel = steps(arena, PLACES, side->pitch);
     side->values = which == COARSE ? winograd_coarse : winograd_fine;
     side->back = which == COARSE ? winograd_coarse_back : winograd_fine_back;
@@ -190,7 +193,7 @@ static void start(Arena *arena, ConvPass *pass, int uses, const float *w, const 
         side_start(arena, pass, (ConvSide)i, tiles);
         const Side *side = &plan->side[i];
         size_t pitch = (size_t)side->pitch, frame = (pass->plane[i] + 1) * pitch;
-        plan->matrices[i] = WINOGRAD_VALUES * (size_t)tiles * pitch;
+        plan->matrices[i] = WINOGRAD_VALUES * side->matrix;
         if (plan->frame < frame) plan->frame = (frame + LINE - 1) / LINE * LINE;
         if (widest < pitch) widest = pitch;
     }
@@ -231,7 +234,7 @@ static void take(const ConvPass *pass, ConvSide which, int slot, const float *pl
     memset(frame + side->positions * side->pitch, 0, sizeof *frame * (size_t)side->pitch);
     for (int i = 0; i < plan->tiles; i++)
         side->values(frame, side->place + i * side->places,
-                     tile_values(plan, which, slot, i, worker), (size_t)side->pitch, side->pitch);
+                     tile_values(plan, which, slot, i, worker), side->matrix, side->pitch);
 }
 
 static void multiply(const ConvPass *pass, ConvSide to, int group, int count, int worker) {
@@ -248,7 +251,7 @@ static void multiply(const ConvPass *pass, ConvSide to, int group, int count, in
                                       .steps = from->channels,
                                       .width = width,
                                       .b_step = side->pitch,
-                                      .out_step = WINOGRAD_VALUES * side->pitch,
+                                      .out_step = side->pitch,
                                       .in = in,
                                       .row = from->tile,
                                       .step = plan->channel,
@@ -257,8 +260,8 @@ static void multiply(const ConvPass *pass, ConvSide to, int group, int count, in
                                       .out = out + c});
         }
         u += step;
-        in += from->pitch;
-        out += side->pitch;
+        in += from->matrix;
+        out += side->matrix;
     }
 }
 
@@ -272,7 +275,7 @@ static void weight(const ConvPass *pass, int count, float *sums, int worker) {
             plan->kernel->run(&(Tile){.rows = fine->channels,
                                       .steps = count * plan->tiles,
                                       .width = width,
-                                      .b_step = WINOGRAD_VALUES * coarse->pitch,
+                                      .b_step = coarse->pitch,
                                       .out_step = coarse->pitch,
                                       .in = in,
                                       .row = plan->channel,
@@ -280,8 +283,8 @@ static void weight(const ConvPass *pass, int count, float *sums, int worker) {
                                       .b = b + c,
                                       .out = sums + c});
         }
-        in += fine->pitch;
-        b += coarse->pitch;
+        in += fine->matrix;
+        b += coarse->matrix;
         sums += (size_t)fine->channels * (size_t)coarse->pitch;
     }
 }
@@ -303,7 +306,7 @@ static void give(const ConvPass *pass, ConvSide which, int group, int slot, int 
     float *frame = frame_of(plan, worker);
     if (which == FINE) fill_rows(side->positions + 1, side->pitch, width, bias, frame);
     for (int i = 0; i < plan->tiles; i++)
-        side->back(tile_values(plan, which, slot, i, worker) + begin, (size_t)side->pitch,
+        side->back(tile_values(plan, which, slot, i, worker) + begin, side->matrix,
                    which == FINE ? NULL : bias, frame, side->place + i * side->places, width);
     plan->kernel->transpose(side->positions, left < width ? left : width, frame, side->pitch, out,
                             side->positions, add);
