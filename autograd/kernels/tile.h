@@ -25,7 +25,12 @@ typedef struct Tile {
     const float *b;            /* [steps][b_step], aligned to 32 bytes */
     const float *start;        /* [width]; NULL: what out holds */
     float *out;                /* [rows][out_step], aligned to 32 bytes */
+    const int32_t *to;         /* [rows] where row r of the product is in out; NULL: r */
 } Tile;
+
+static inline int tile_row(const Tile *t, int r) {
+    return t->to ? t->to[r] : r;
+}
 
 typedef struct TileKernel {
     const char *name;

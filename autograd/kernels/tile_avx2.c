@@ -17,12 +17,13 @@ static inline __attribute__((always_inline)) void tile_of(int rows, int register
                                                           int first) {
     const float *in[ROWS_MOST], *b = t->b;
     size_t b_step = (size_t)t->b_step, out_step = (size_t)t->out_step;
-    float *out = t->out + (size_t)first * out_step;
+    float *out[ROWS_MOST];
     __m256 sum[ROWS_MOST][3], right[3];
 #pragma GCC unroll 8
     for (int r = 0; r < rows; r++) {
         in[r] = t->in + t->row[first + r];
-        const float *begin = t->start ? t->start : out + (size_t)r * out_step;
+        out[r] = t->out + (size_t)tile_row(t, first + r) * out_step;
+        const float *begin = t->start ? t->start : out[r];
 #pragma GCC unroll 3
         for (int v = 0; v < registers; v++) sum[r][v] = _mm256_loadu_ps(begin + v * LANE);
     }
@@ -42,8 +43,7 @@ static inline __attribute__((always_inline)) void tile_of(int rows, int register
 #pragma GCC unroll 8
     for (int r = 0; r < rows; r++)
 #pragma GCC unroll 3
-        for (int v = 0; v < registers; v++)
-            _mm256_store_ps(out + (size_t)r * out_step + v * LANE, sum[r][v]);
+        for (int v = 0; v < registers; v++) _mm256_store_ps(out[r] + v * LANE, sum[r][v]);
 }
 
 typedef void TileOf(const Tile *t, int first);
