@@ -292,8 +292,7 @@ static void weight(const ConvPass *pass, int count, float *sums, int worker) {
 /* rows[count][pitch] = row[width] */
 VECTOR static void fill_rows(int count, int pitch, int width, const float *row, float *rows) {
     for (int i = 0; i < count; i++, rows += pitch)
-        for (int c = 0; c < width; c += LANE)
-            *(Lanes *)(rows + c) = *(const Lanes *)(row + c);
+        for (int c = 0; c < width; c += LANE) *(Lanes *)(rows + c) = *(const Lanes *)(row + c);
 }
 
 /* Fine tiles overlap, so what they give is added up; coarse ones do not. */
