@@ -6,8 +6,6 @@
 
 /* sum of x[i] */
 double row_sum(const float *x, size_t count);
-/* sum of (a[i] - a_mean) (x[i] - mean) */
-double row_dot(const float *a, float a_mean, const float *x, float mean, size_t count);
 /* Of a[i], and of a[i] (x[i] - mean). */
 void row_sums(const float *a, const float *x, float mean, size_t count, double sums[2]);
 
