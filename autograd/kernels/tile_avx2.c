@@ -113,19 +113,21 @@ static inline void transpose_8x8(const float *from, size_t from_stride, float *t
     }
 }
 
+/* The shorter side within, so that lines of the cache are whole before they have to go. */
 static void avx2_transpose(int rows, int columns, const float *from, int from_stride, float *to,
                            int to_stride, bool add) {
     size_t f = (size_t)from_stride, t = (size_t)to_stride;
     int whole_rows = rows / LANE * LANE, whole = columns / LANE * LANE;
-    for (int r = 0; r < whole_rows; r += LANE)
-        for (int c = 0; c < whole; c += LANE) {
-            const float *block = from + (size_t)r * f + (size_t)c;
-            float *at = to + (size_t)c * t + (size_t)r;
-            if (add)
-                transpose_8x8(block, f, at, t, true);
-            else
-                transpose_8x8(block, f, at, t, false);
-        }
+    if (rows < columns)
+        for (int c = 0; c < whole; c += LANE)
+            for (int r = 0; r < whole_rows; r += LANE)
+                transpose_8x8(from + (size_t)r * f + (size_t)c, f, to + (size_t)c * t + (size_t)r,
+                              t, add);
+    else
+        for (int r = 0; r < whole_rows; r += LANE)
+            for (int c = 0; c < whole; c += LANE)
+                transpose_8x8(from + (size_t)r * f + (size_t)c, f, to + (size_t)c * t + (size_t)r,
+                              t, add);
     tile_scalar.transpose(rows - whole_rows, whole, from + (size_t)whole_rows * f, from_stride,
                           to + whole_rows, to_stride, add);
     tile_scalar.transpose(rows, columns - whole, from + whole, from_stride, to + (size_t)whole * t,
