@@ -20,6 +20,18 @@ static void assert_sum(const char *what, size_t count, double got, double want, 
         fail_msg("%s of %zu: %.9g, not %.9g", what, count, got, want);
 }
 
+/* What a relu lets through of a where x - mean is beyond 1/2. */
+static void check_cut(const float *a, const float *x, float mean, size_t count) {
+    double sum = 0, dot = 0, sums[2];
+    for (size_t i = 0; i < count; i++) {
+        double d = (double)(x[i] - mean), passed = d > 0.5 ? (double)a[i] : 0;
+        sum += passed, dot += passed * d;
+    }
+    row_sums(&(RowMap){mean, 2, -1, true}, x, a, count, sums);
+    assert_sum("cut sums", count, sums[0], sum, sum);
+    assert_sum("cut products", count, sums[1], dot, dot);
+}
+
 static void check_row(const float *a, const float *x, float mean, size_t count) {
     double sum = 0, dot = 0, dots = 0, own = 0, squares = 0, sums[2], moments[2];
     for (size_t i = 0; i < count; i++) {
@@ -29,7 +41,7 @@ static void check_row(const float *a, const float *x, float mean, size_t count) 
     for (size_t i = 0; i < count; i++) squares += pow((double)x[i] - own / (double)count, 2);
     double around = squares + (double)count * pow(own / (double)count - (double)mean, 2);
     assert_sum("sum", count, row_sum(a, count), sum, sum);
-    row_sums(a, x, mean, count, sums);
+    row_sums(&(RowMap){mean, 1, 0, false}, x, a, count, sums);
     assert_sum("sums", count, sums[0], sum, sum);
     assert_sum("products", count, sums[1], dot, dots);
     row_moments(x, count, moments);
@@ -50,6 +62,7 @@ static void test_rows(void **state) {
             x[i] = 1 + rng_uniform(&rng);
         }
         check_row(a + BEYOND, x + BEYOND, 0.75f, count);
+        check_cut(a + BEYOND, x + BEYOND, 0.75f, count);
     }
 }
 

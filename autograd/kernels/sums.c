@@ -31,19 +31,23 @@ INLINE double parts_sum(const Lanes part[PARTS]) {
     return (all[0] + all[1]) + (all[2] + all[3]);
 }
 
-/* What is summed: a - a_mean; and that times x - mean, if `dot`. */
+/* What is summed: a - a_mean, or 0 where the map's relu cut x; and that times x - mean, if `dot`.
+ */
 typedef struct Row {
     const float *a, *x;
-    float a_mean, mean;
+    float a_mean;
+    RowMap map;
     bool dot;
 } Row;
 
 /* mask NULL: all lanes. */
 INLINE void add_vector(const Row *row, size_t i, const Mask *mask, Lanes *sum, Lanes *dot) {
-    Lanes a = *(const LanesAt *)(row->a + i) - row->a_mean;
+    Lanes a = *(const LanesAt *)(row->a + i) - row->a_mean, d;
+    if (row->dot) d = *(const LanesAt *)(row->x + i) - row->map.mean;
+    if (row->map.cut) a = (Lanes)((Mask)a & ~(Mask)(row->map.scale * d + row->map.shift <= 0));
     if (mask) a = (Lanes)((Mask)a & *mask);
     *sum += a;
-    if (row->dot) *dot += a * (*(const LanesAt *)(row->x + i) - row->mean);
+    if (row->dot) *dot += a * d;
 }
 
 /* The last vector ends with the row, and leaves out what the one before has had. */
@@ -61,9 +65,10 @@ INLINE void add_row(const Row *row, size_t count, Lanes sum[PARTS], Lanes dot[PA
 INLINE void add_short_row(const Row *row, size_t count, double sums[2]) {
     sums[0] = sums[1] = 0;
     for (size_t i = 0; i < count; i++) {
-        float a = row->a[i] - row->a_mean;
+        float a = row->a[i] - row->a_mean, d = row->dot ? row->x[i] - row->map.mean : 0;
+        if (row->map.cut && row->map.scale * d + row->map.shift <= 0) a = 0;
         sums[0] += (double)a;
-        if (row->dot) sums[1] += (double)(a * (row->x[i] - row->mean));
+        sums[1] += (double)(a * d);
     }
 }
 
@@ -84,8 +89,12 @@ VECTOR double row_sum(const float *x, size_t count) {
     return sums[0];
 }
 
-VECTOR void row_sums(const float *a, const float *x, float mean, size_t count, double sums[2]) {
-    sums_of(&(Row){a, x, 0, mean, true}, count, sums);
+VECTOR void row_sums(const RowMap *map, const float *x, const float *dy, size_t count,
+                     double sums[2]) {
+    if (map->cut)
+        sums_of(&(Row){dy, x, 0, {map->mean, map->scale, map->shift, true}, true}, count, sums);
+    else
+        sums_of(&(Row){dy, x, 0, {.mean = map->mean}, true}, count, sums);
 }
 
 static inline float mean_of(const double moments[2], size_t count) {
@@ -96,7 +105,7 @@ VECTOR void row_moments(const float *x, size_t count, double moments[2]) {
     double around[2];
     sums_of(&(Row){.a = x}, count, moments);
     float mean = mean_of(moments, count);
-    sums_of(&(Row){x, x, mean, mean, true}, count, around);
+    sums_of(&(Row){x, x, mean, {.mean = mean}, true}, count, around);
     moments[1] = around[1];
 }
 
