@@ -38,7 +38,8 @@ static void test_each_index_once(void **state) {
         for (size_t c = 0; c < sizeof counts / sizeof *counts; c++) {
             memset(&calls, 0, sizeof calls);
             parallel_for(counts[c], count_call, &calls);
-            for (int i = 0; i < 1000; i++) assert_int_equal(calls.times[i], i < counts[c]);
+            for (int way = 0; way < 2; way++) parallel_along(counts[c], count_call, &calls);
+            for (int i = 0; i < 1000; i++) assert_int_equal(calls.times[i], 3 * (i < counts[c]));
             assert_int_equal(calls.strangers, 0);
         }
     }

@@ -57,7 +57,7 @@ static void planes_chunk(void *context, int i, int worker) {
 }
 
 static void each_plane(const BatchNorm *b, PlaneBody *body, void *context) {
-    parallel_for(chunk_count(b->batch), planes_chunk, &(Planes){b, body, context});
+    parallel_along(chunk_count(b->batch), planes_chunk, &(Planes){b, body, context});
 }
 
 static void measure_plane(void *context, size_t p, int worker) {

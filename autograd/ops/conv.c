@@ -107,7 +107,7 @@ Tensor *op_conv_tail(Tape *tape, Tensor *x, Tensor *w, Tensor *b, const ConvSpec
     Pass pass = {.map = conv->map, .tail = conv->tail, .x = x};
     pass.conv = conv_pass_new(tape->arena, pass.map, CONV_DOWN, w->data, b ? b->data : NULL);
     if (pass.tail->tail.pool) make_planes(tape->arena, &pass, PANEL_MOST);
-    parallel_for(chunk_count(pass.map->batch), forward_chunk, &pass);
+    parallel_along(chunk_count(pass.map->batch), forward_chunk, &pass);
     arena_rewind(tape->arena, mark);
     return y;
 }
@@ -207,7 +207,7 @@ static void conv_backward(const Entry *entry) {
         size_t size = size_mul(pass.conv.gradient, (size_t)map->groups) + (size_t)w->shape.dim[0];
         pass.partials = partials_sized(arena, size, map->batch);
     }
-    parallel_for(chunk_count(map->batch), backward_chunk, &pass);
+    parallel_along(chunk_count(map->batch), backward_chunk, &pass);
     if (pass.sums) add_sums(&pass, w, b);
     arena_rewind(arena, mark);
 }
