@@ -47,8 +47,7 @@ static void take(const ConvPass *pass, ConvSide which, int slot, const float *pl
 static void multiply(const ConvPass *pass, ConvSide to, int group, int count, int worker) {
     const WinogradPlan *plan = pass->plan;
     const WinogradSide *side = &plan->side[to], *from = &plan->side[winograd_other(to)];
-    size_t step = (size_t)from->channels * (size_t)side->pitch;
-    const float *u = side->weights + WINOGRAD_VALUES * step * (size_t)group;
+    const float *u = side->weights + WINOGRAD_VALUES * side->weight * (size_t)group;
     const float *in = matrices(plan, winograd_other(to), worker);
     float *out = matrices(plan, to, worker);
     for (int k = 0; k < WINOGRAD_VALUES; k++) {
@@ -66,7 +65,7 @@ static void multiply(const ConvPass *pass, ConvSide to, int group, int count, in
                                       .start = zeros,
                                       .out = out + c});
         }
-        u += step;
+        u += side->weight;
         in += from->matrix;
         out += side->matrix;
     }
@@ -92,7 +91,7 @@ static void weight(const ConvPass *pass, int count, float *sums, int worker) {
         }
         in += fine->matrix;
         b += coarse->matrix;
-        sums += (size_t)fine->channels * (size_t)coarse->pitch;
+        sums += coarse->weight;
     }
 }
 
@@ -122,10 +121,11 @@ static void unpack(const ConvPass *pass, const float *sums, float *dw) {
     const WinogradPlan *plan = pass->plan;
     const WinogradSide *coarse = &plan->side[COARSE];
     int channels = plan->side[FINE].channels;
-    size_t pitch = (size_t)coarse->pitch, step = (size_t)channels * pitch;
+    size_t pitch = (size_t)coarse->pitch;
     for (int c = 0; c < channels; c++, sums += pitch) {
         memset(plan->kernels, 0, sizeof(float) * WINOGRAD_PLACES * pitch);
-        winograd_weight_back(sums, step, NULL, plan->kernels, coarse->kernel, coarse->pitch);
+        winograd_weight_back(sums, coarse->weight, NULL, plan->kernels, coarse->kernel,
+                             coarse->pitch);
         for (int r = 0; r < coarse->channels; r++)
             for (int k = 0; k < WINOGRAD_PLACES; k++)
                 dw[(r * channels + c) * WINOGRAD_PLACES + k] +=

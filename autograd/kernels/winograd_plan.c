@@ -24,7 +24,7 @@ static double sample_floats(const ConvMap *map) {
 
 /* Multiply-adds of the products that take as long as to transform a tile of one channel; floats
  * that stay in the second-level cache, beside others and alone. */
-enum { TRANSFORM = 300, FLOATS_TOGETHER = 1 << 17, FLOATS_MOST = 1 << 18 /* 1 MiB */ };
+enum { TRANSFORM = 300, TILES_TOGETHER = 32, FLOATS_TOGETHER = 1 << 17, FLOATS_MOST = 1 << 18 /* 1 MiB */ };
 
 /* Where it saves a fifth of the time at least, and neither the weights nor the values of a sample
  * are too many. */
@@ -80,6 +80,12 @@ static int *positions_touched(Arena *arena, const ConvMap *map, const WinogradSi
     return all;
 }
 
+/* Floats of rows[count][pitch] whose 36 values are walked over together: an odd number of lines,
+ * since those a power of two apart have few places in the cache to share. */
+static size_t apart(size_t count, int pitch) {
+    return ((size_mul(count, (size_t)pitch) + LINE - 1) / LINE | 1) * LINE;
+}
+
 static void side_start(Arena *arena, const ConvPass *pass, ConvSide which, int tiles) {
     static const int none[SPATIAL] = {0};
     const ConvMap *map = pass->map;
@@ -94,8 +100,8 @@ static void side_start(Arena *arena, const ConvPass *pass, ConvSide which, int t
     side->place = tile_places(arena, map, size, edge, before, side->pitch);
     side->touched = positions_touched(arena, map, side, size[2], edge, before[1]);
     side->tile = steps(arena, tiles, side->pitch);
-    /* a tile's 36 values must not share the few places in the cache that a power of two has */
-    side->matrix = ((size_t)(tiles * side->pitch + LINE - 1) / LINE | 1) * LINE;
+    side->matrix = apart((size_t)tiles, side->pitch);
+    side->weight = apart((size_t)pass->channels[winograd_other(which)], side->pitch);
     side->kernel = steps(arena, WINOGRAD_PLACES, side->pitch);
     side->values = which == COARSE ? winograd_coarse : winograd_fine;
     side->back = which == COARSE ? winograd_coarse_back : winograd_fine_back;
@@ -117,7 +123,7 @@ static void transform_channel(void *context, int index, int worker) {
     int channels = plan->side[winograd_other(weights->to)].channels,
         fine = plan->side[FINE].channels;
     size_t group = (size_t)(index / channels), i = (size_t)(index % channels);
-    size_t pitch = (size_t)side->pitch, step = (size_t)channels * pitch;
+    size_t pitch = (size_t)side->pitch;
     const float *w = weights->w + group * weights->map->weights;
     float *kernels = plan->kernels + (size_t)worker * plan->kernel_floats;
     memset(kernels, 0, sizeof *kernels * WINOGRAD_PLACES * pitch);
@@ -127,7 +133,8 @@ static void transform_channel(void *context, int index, int worker) {
             kernels[k * pitch + j] = w[at * WINOGRAD_PLACES + k];
     }
     winograd_weight(kernels, side->kernel,
-                    side->weights + WINOGRAD_VALUES * step * group + i * pitch, step, side->pitch);
+                    side->weights + WINOGRAD_VALUES * side->weight * group + i * pitch,
+                    side->weight, side->pitch);
 }
 
 static void side_weights(Arena *arena, const ConvPass *pass, ConvSide to, const float *w,
@@ -136,7 +143,7 @@ static void side_weights(Arena *arena, const ConvPass *pass, ConvSide to, const 
     WinogradSide *side = &plan->side[to];
     int channels = plan->side[winograd_other(to)].channels;
     size_t groups = (size_t)pass->map->groups, pitch = (size_t)side->pitch;
-    size_t floats = size_mul(WINOGRAD_VALUES * pitch * (size_t)channels, groups);
+    size_t floats = size_mul(WINOGRAD_VALUES * side->weight, groups);
     side->weights = arena_alloc(arena, size_mul(floats, sizeof(float)));
     side->bias = arena_zeros(arena, size_mul(groups * pitch, sizeof(float)));
     for (size_t g = 0; b && g < groups; g++)
@@ -146,11 +153,18 @@ static void side_weights(Arena *arena, const ConvPass *pass, ConvSide to, const 
                  &(Weights){plan, pass->map, to, w});
 }
 
+/* Enough tiles that the weights are not walked over for a few; else what the cache takes. */
+static int samples_together(const ConvMap *map) {
+    int samples = CHUNK;
+    while (samples > 1 && samples * sample_floats(map) > FLOATS_TOGETHER &&
+           samples / 2 * tiles_of(map) >= TILES_TOGETHER)
+        samples /= 2;
+    return samples;
+}
+
 void winograd_start(Arena *arena, ConvPass *pass, int uses, const float *w, const float *b) {
     WinogradPlan *plan = pass->plan = arena_zeros(arena, sizeof *plan);
-    pass->samples = CHUNK;
-    while (pass->samples > 1 && pass->samples * sample_floats(pass->map) > FLOATS_TOGETHER)
-        pass->samples /= 2;
+    pass->samples = samples_together(pass->map);
     plan->kernel = tile_kernel();
     plan->tiles = tiles_of(pass->map);
     plan->across = tiles_across(pass->map);
@@ -175,7 +189,5 @@ void winograd_start(Arena *arena, ConvPass *pass, int uses, const float *w, cons
         memset(winograd_frame(plan, i), 0, sizeof(float) * plan->frame);
     if (uses & CONV_DOWN) side_weights(arena, pass, COARSE, w, b);
     if (uses & CONV_UP) side_weights(arena, pass, FINE, w, b);
-    if (uses & CONV_WEIGHT)
-        pass->gradient =
-            WINOGRAD_VALUES * (size_t)plan->side[FINE].channels * (size_t)plan->side[COARSE].pitch;
+    if (uses & CONV_WEIGHT) pass->gradient = WINOGRAD_VALUES * plan->side[COARSE].weight;
 }

@@ -12,11 +12,12 @@ typedef struct WinogradSide {
     int32_t *place;  /* [tiles][places] in a frame[positions + 1][pitch]: the last row, outside */
     int *touched;    /* [rows of tiles] positions before which lies what rows up to this one read */
     int32_t *tile;   /* [T] where a tile's channels begin in a matrix */
-    size_t matrix;   /* floats from one to the next: an odd number of cache lines */
+    size_t matrix;   /* floats from one to the next */
     int32_t *kernel; /* [9] the places of a kernel in kernels[9][pitch] */
     WinogradValues *values;
     WinogradBack *back;
     float *weights; /* [groups][36][channels of the other side][pitch], towards this side */
+    size_t weight;  /* floats from those of one value to the next's */
     float *bias;    /* [groups][pitch] */
 } WinogradSide;
 
