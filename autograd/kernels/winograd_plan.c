@@ -22,9 +22,13 @@ static double sample_floats(const ConvMap *map) {
     return (double)WINOGRAD_VALUES * tiles_of(map) * channels;
 }
 
-/* Multiply-adds of the products that take as long as to transform a tile of one channel; floats
- * that stay in the second-level cache, beside others and alone. */
-enum { TRANSFORM = 300, TILES_TOGETHER = 32, FLOATS_TOGETHER = 1 << 17, FLOATS_MOST = 1 << 18 /* 1 MiB */ };
+enum {
+    TRANSFORM = 300,     /* multiply-adds that take as long as to transform a tile of one channel */
+    TILES_TOGETHER = 32, /* so many rows hide that a product's weights pass by but once */
+    FLOATS_TOGETHER = 1 << 17, /* values of samples that stay in the second-level cache */
+    VALUES_MOST = 1 << 18,     /* of one sample */
+    WEIGHTS_MOST = 1 << 20     /* 4 MiB: each chunk of samples has a gradient of as many */
+};
 
 /* Where it saves a fifth of the time at least, and neither the weights nor the values of a sample
  * are too many. */
@@ -39,8 +43,8 @@ bool winograd_fits(const ConvMap *map) {
     double tiles = tiles_of(map), each = (rows * s->channels + channels * s->rows) / 2;
     double direct = WINOGRAD_PLACES * each * s->coarse[1] * s->coarse[2];
     double winograd = WINOGRAD_VALUES * tiles * each + TRANSFORM * tiles * (rows + channels);
-    return winograd <= 0.8 * direct && sample_floats(map) <= FLOATS_MOST &&
-           WINOGRAD_VALUES * each <= FLOATS_MOST;
+    return winograd <= 0.8 * direct && sample_floats(map) <= VALUES_MOST &&
+           WINOGRAD_VALUES * each <= WEIGHTS_MOST;
 }
 
 /* --- plan --- */
