@@ -79,13 +79,14 @@ INLINE void weight_back(const Lanes *x, Lanes *y) {
     y[2] = aa * even_a + bb * even_b + x[5];
 }
 
-/* --- two dimensions: columns, then rows, each as soon as it is there --- */
+/* --- two dimensions: columns, then rows. Unrolled, there would be more addresses than registers
+ * --- */
 
 INLINE void to_values(const float *tile, const int32_t *row, float *values, size_t step, int width,
                       int edge, Axis axis) {
     for (int c = 0; c < width; c += LANE) {
         Lanes x[WINOGRAD_FINE], y[WINOGRAD_FINE], half[WINOGRAD_VALUES];
-#pragma GCC unroll 6
+#pragma GCC unroll 1
         for (int j = 0; j < edge; j++) {
 #pragma GCC unroll 6
             for (int i = 0; i < edge; i++) x[i] = *(const Lanes *)(tile + row[i * edge + j] + c);
@@ -93,7 +94,7 @@ INLINE void to_values(const float *tile, const int32_t *row, float *values, size
 #pragma GCC unroll 6
             for (int i = 0; i < WINOGRAD_FINE; i++) half[i * edge + j] = y[i];
         }
-#pragma GCC unroll 6
+#pragma GCC unroll 1
         for (size_t i = 0; i < WINOGRAD_FINE; i++) {
             axis(half + i * (size_t)edge, y);
 #pragma GCC unroll 6
@@ -107,7 +108,7 @@ INLINE void from_values(const float *values, size_t step, const float *start, fl
                         const int32_t *row, int width, int edge, Axis axis) {
     for (int c = 0; c < width; c += LANE) {
         Lanes x[WINOGRAD_FINE], y[WINOGRAD_FINE], half[WINOGRAD_VALUES];
-#pragma GCC unroll 6
+#pragma GCC unroll 1
         for (size_t j = 0; j < WINOGRAD_FINE; j++) {
 #pragma GCC unroll 6
             for (size_t i = 0; i < WINOGRAD_FINE; i++)
@@ -116,7 +117,7 @@ INLINE void from_values(const float *values, size_t step, const float *start, fl
 #pragma GCC unroll 6
             for (int i = 0; i < edge; i++) half[(size_t)i * WINOGRAD_FINE + j] = y[i];
         }
-#pragma GCC unroll 6
+#pragma GCC unroll 1
         for (int i = 0; i < edge; i++) {
             axis(half + i * WINOGRAD_FINE, y);
 #pragma GCC unroll 6
