@@ -28,10 +28,6 @@ typedef struct Tile {
     const int32_t *to;         /* [rows] where row r of the product is in out; NULL: r */
 } Tile;
 
-static inline int tile_row(const Tile *t, int r) {
-    return t->to ? t->to[r] : r;
-}
-
 typedef struct TileKernel {
     const char *name;
     bool (*usable)(void); /* on this processor */

@@ -22,11 +22,21 @@ static inline __attribute__((always_inline)) void tile_of(int rows, int register
 #pragma GCC unroll 8
     for (int r = 0; r < rows; r++) {
         in[r] = t->in + t->row[first + r];
-        out[r] = t->out + (size_t)tile_row(t, first + r) * out_step;
-        const float *begin = t->start ? t->start : out[r];
-#pragma GCC unroll 3
-        for (int v = 0; v < registers; v++) sum[r][v] = _mm256_loadu_ps(begin + v * LANE);
+        out[r] = t->out + (size_t)(first + r) * out_step;
     }
+    if (t->to)
+#pragma GCC unroll 8
+        for (int r = 0; r < rows; r++) out[r] = t->out + (size_t)t->to[first + r] * out_step;
+    if (t->start)
+#pragma GCC unroll 8
+        for (int r = 0; r < rows; r++)
+#pragma GCC unroll 3
+            for (int v = 0; v < registers; v++) sum[r][v] = _mm256_loadu_ps(t->start + v * LANE);
+    else
+#pragma GCC unroll 8
+        for (int r = 0; r < rows; r++)
+#pragma GCC unroll 3
+            for (int v = 0; v < registers; v++) sum[r][v] = _mm256_load_ps(out[r] + v * LANE);
     for (const int32_t *step = t->step, *end = step + t->steps; step < end; step++) {
         ptrdiff_t at = *step;
 #pragma GCC unroll 3
