@@ -4,7 +4,14 @@
 
 VECTOR void row_map(const RowMap *map, const float *restrict x, size_t count, float *restrict y) {
     float mean = map->mean, scale = map->scale, shift = map->shift;
-    for (size_t i = 0; i < count; i++) y[i] = scale * (x[i] - mean) + shift;
+    if (!map->cut) {
+        for (size_t i = 0; i < count; i++) y[i] = scale * (x[i] - mean) + shift;
+        return;
+    }
+    for (size_t i = 0; i < count; i++) {
+        float v = scale * (x[i] - mean) + shift;
+        y[i] = v <= 0 ? 0 : v; /* false for NaN */
+    }
 }
 
 static inline __attribute__((always_inline)) void gradient(RowMap map, const float *x,

@@ -12,7 +12,6 @@ typedef struct RowMap {
         cut; /* a relu follows; on the way back it is x that says what passed: y need not be read */
 } RowMap;
 
-/* y, not yet cut. */
 void row_map(const RowMap *map, const float *x, size_t count, float *y);
 
 /* dx = or += scale (g - mean_g - slope (x - mean)), where g is dy, but 0 where the relu cut. dx may

@@ -108,7 +108,7 @@ static void normalize_plane(void *context, size_t p, int worker) {
     float *y = tail_target(b->tail, p, f->planes + (size_t)worker * row);
     RowMap map = map_of(f->entry, c);
     row_map(&map, f->entry->in[0]->data + p * row, row, y);
-    tail_run(b->tail, p, y);
+    if (!b->cut) tail_run(b->tail, p, y);
 }
 
 /* By planes, then by channels, then by planes again; x->moments saves the first. */
