@@ -6,10 +6,10 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+/* `cut`: by the relu. On the way back x says what has passed, so that y need not be read. */
 typedef struct RowMap {
     float mean, scale, shift;
-    bool
-        cut; /* a relu follows; on the way back it is x that says what passed: y need not be read */
+    bool cut;
 } RowMap;
 
 void row_map(const RowMap *map, const float *x, size_t count, float *y);
