@@ -52,6 +52,9 @@ typedef struct Tail {
 static inline bool tail_empty(const Tail *tail) {
     return !tail->mean && !tail->addend && !tail->relu && !tail->pool;
 }
+static inline bool tail_relu_alone(const Tail *tail) {
+    return tail->relu && !tail->mean && !tail->addend && !tail->pool;
+}
 
 typedef struct ConvSpec {
     Window window;

@@ -81,7 +81,7 @@ static void make_gradients(Tape *tape, Entry *entry) {
         if (!in || !in->needs_grad || in->grad) continue;
         if (in->deferred) {
             gradient_memory(tape, in);
-            parallel_for(chunk_count(in->shape.dim[0]), store_chunk, in);
+            parallel_along(chunk_count(in->shape.dim[0]), store_chunk, in);
             in->deferred = NULL;
         } else if (entry->op->fills >> k & 1) {
             entry->fresh |= 1u << k;

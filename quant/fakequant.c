@@ -187,7 +187,7 @@ static void joined_run(Arena *arena, JoinedPass pass, ParallelBody *body) {
     ArenaMark mark = arena_mark(arena);
     size_t floats = size_mul(pass.joined->work->plane, (size_t)parallel_threads());
     pass.planes = arena_alloc(arena, size_mul(floats, sizeof(float)));
-    parallel_for(chunk_count(pass.x->shape.dim[0]), body, &pass);
+    parallel_along(chunk_count(pass.x->shape.dim[0]), body, &pass);
     arena_rewind(arena, mark);
 }
 

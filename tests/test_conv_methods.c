@@ -183,10 +183,11 @@ static void test_choice(void **state) {
     (void)state;
     Arena *arena = arena_new();
     static const Case netbn = {64, 1, 40, 40, {13, 13}, 0}, deep = {1, 1, 64, 64, {8, 8}, 1},
-                      depthwise = {1, 40, 1, 1, {13, 13}, 0}, images = {1, 1, 40, 1, {28, 28}, 0},
-                      wide = {1, 1, 512, 512, {8, 8}, 1};
+                      many = {1, 1, 136, 136, {13, 13}, 0}, depthwise = {1, 40, 1, 1, {13, 13}, 0},
+                      images = {1, 1, 40, 1, {28, 28}, 0}, wide = {1, 1, 512, 512, {8, 8}, 1};
     assert_ptr_equal(map_of(arena, &netbn, false).method, &conv_winograd);
     assert_ptr_equal(map_of(arena, &deep, false).method, &conv_winograd);
+    assert_ptr_equal(map_of(arena, &many, false).method, &conv_winograd);
     assert_ptr_equal(map_of(arena, &depthwise, false).method, &conv_direct);
     assert_ptr_equal(map_of(arena, &images, false).method, &conv_direct);
     assert_ptr_equal(map_of(arena, &wide, false).method, &conv_direct);

@@ -38,7 +38,8 @@ static void test_each_index_once(void **state) {
         for (size_t c = 0; c < sizeof counts / sizeof *counts; c++) {
             memset(&calls, 0, sizeof calls);
             parallel_for(counts[c], count_call, &calls);
-            for (int i = 0; i < 1000; i++) assert_int_equal(calls.times[i], i < counts[c]);
+            for (int way = 0; way < 2; way++) parallel_along(counts[c], count_call, &calls);
+            for (int i = 0; i < 1000; i++) assert_int_equal(calls.times[i], 3 * (i < counts[c]));
             assert_int_equal(calls.strangers, 0);
         }
     }
@@ -164,10 +165,10 @@ static void test_tile_products(void **state) {
     enum { PITCH_MOST = PANEL_MOST + 2 * LANE };
     static _Alignas(64) float b[TILE_STEPS * PITCH_MOST], out[(TILE_ROWS + 1) * PITCH_MOST];
     float in[TILE_INPUTS], start[PANEL_MOST], wanted[(TILE_ROWS + 1) * PITCH_MOST];
-    int32_t row[TILE_ROWS], step[TILE_STEPS];
+    int32_t row[TILE_ROWS], step[TILE_STEPS], to[TILE_ROWS + 1];
     Rng rng = rng_stream(2, RNG_TEST, 0);
-    for (int trial = 0; trial < 3 * 2 * (TILE_ROWS + 1); trial++) {
-        int width = (1 + trial % 3) * LANE, rows = trial / 6;
+    for (int trial = 0; trial < 3 * 2 * 2 * (TILE_ROWS + 1); trial++) {
+        int width = (1 + trial % 3) * LANE, rows = trial / 12;
         int b_step = width + random_between(&rng, 0, 2) * LANE;
         int out_step = width + random_between(&rng, 0, 2) * LANE;
         Tile tile = {.rows = rows, .width = width, .in = in, .row = row};
@@ -178,6 +179,8 @@ static void test_tile_products(void **state) {
         tile.b = b;
         tile.out = out;
         if (trial % 2) tile.start = start;
+        if (trial / 6 % 2) tile.to = to;
+        for (int r = 0; r < rows; r++) to[r] = (r + trial) % (rows + 1); /* one row stays free */
         for (int r = 0; r < rows; r++) row[r] = random_between(&rng, 0, TILE_INPUTS / 2);
         for (int i = 0; i < tile.steps; i++) step[i] = random_between(&rng, 0, TILE_INPUTS / 2 - 1);
         for (const TileKernel *const *kernel = tile_kernels; *kernel; kernel++) {
@@ -189,7 +192,7 @@ static void test_tile_products(void **state) {
             memcpy(wanted, out, sizeof out);
             for (int r = 0; r < rows; r++)
                 for (int j = 0; j < width; j++) {
-                    float *sum = &wanted[r * out_step + j];
+                    float *sum = &wanted[(tile.to ? to[r] : r) * out_step + j];
                     if (tile.start) *sum = start[j];
                     for (int i = 0; i < tile.steps; i++)
                         *sum += in[row[r] + step[i]] * b[i * b_step + j];

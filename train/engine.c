@@ -65,7 +65,7 @@ static void normalize_chunk(void *context, int index, int worker) {
 
 void model_images(const Model *model, const Dataset *data, int first, int count, float *x) {
     Images images = {model, data, first, count, x};
-    parallel_for(chunk_count(count), normalize_chunk, &images);
+    parallel_along(chunk_count(count), normalize_chunk, &images);
 }
 
 static bool run_graph(Engine *engine, const Dataset *data, int first, int count, float *logits,
@@ -133,7 +133,7 @@ static bool run_program(Engine *engine, const Dataset *data, int first, int coun
                         Error *error) {
     (void)error; /* integers are never NaN */
     Work work = {engine, data, first, count, logits};
-    parallel_for(chunk_count(count), run_chunk, &work);
+    parallel_along(chunk_count(count), run_chunk, &work);
     return true;
 }
 

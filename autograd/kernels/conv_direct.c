@@ -139,27 +139,21 @@ static float *panel_scratch(const Direction *way, int worker) {
     return way->scratch + way->frame * (size_t)parallel_threads() + (size_t)worker * way->panel;
 }
 
-/* sums[positions][width] of one class to out[channels][plane] */
-static void spread(const Direction *way, const SweepClass *class, int first, int positions,
-                   int width, int channels, const float *sums, float *out, bool add) {
-    int plane = (int)way->sweep->out_plane;
-    if (class->ordered) {
-        way->kernel->transpose(positions, channels, sums, width, out + first, plane, add);
-        return;
-    }
-    const int32_t *to = class->to + first;
-    for (int c = 0; c < channels; c++, out += plane)
-        for (int p = 0; p < positions; p++) {
-            float value = sums[p * width + c];
-            out[to[p]] = add ? out[to[p]] + value : value;
-        }
-}
+/* What a panel's channels are made of and where they go. */
+typedef struct Panel {
+    int width, channels;
+    const float *frame, *start; /* the input; biases [width] */
+    float *sums;                /* scratch [positions][width] */
+    float *out;                 /* [channels][plane] */
+    bool add;
+} Panel;
 
 enum { BLOCK = 192 }; /* positions whose sums stay in the first-level cache until they are spread */
 
-static void class_panel(const Direction *way, const SweepClass *class, const float *frame,
-                        const float *start, const float *b, int width, int channels, float *out,
-                        bool add, float *sums) {
+/* One class: to out if it is the only one, else to its places among the sums. */
+static void class_panel(const Direction *way, const SweepClass *class, const Panel *p,
+                        const float *b) {
+    int width = p->width;
     for (const Band *band = class->band; band < class->band + class->bands; band++)
         for (int done = 0, some; done < band->positions; done += some) {
             int first = band->position + done;
@@ -169,13 +163,16 @@ static void class_panel(const Direction *way, const SweepClass *class, const flo
                                      .width = width,
                                      .b_step = width,
                                      .out_step = width,
-                                     .in = frame,
+                                     .in = p->frame,
                                      .row = class->from + first,
                                      .step = class->offset + band->tap,
                                      .b = b + (size_t)band->tap * (size_t)width,
-                                     .start = start,
-                                     .out = sums});
-            spread(way, class, first, some, width, channels, sums, out, add);
+                                     .start = p->start,
+                                     .out = p->sums,
+                                     .to = class->ordered ? NULL : class->to + first});
+            if (class->ordered)
+                way->kernel->transpose(some, p->channels, p->sums, width, p->out + first,
+                                       (int)way->sweep->out_plane, p->add);
         }
 }
 
@@ -205,12 +202,21 @@ static void direction_panel(const Direction *way, int group, const float *frame,
         way->kernel->plane_product(&plane, b + begin, start + begin, out, add);
         return;
     }
+    Panel panel = {.width = width,
+                   .channels = channels,
+                   .frame = frame,
+                   .start = start + begin,
+                   .sums = panel_scratch(way, worker),
+                   .out = out,
+                   .add = add};
     for (int i = 0; i < sweep->classes; i++) {
         const SweepClass *class = &sweep->class[i];
-        class_panel(way, class, frame, start + begin, b + (size_t) class->taps * (size_t)begin,
-                    width, channels, out, add, panel_scratch(way, worker));
+        class_panel(way, class, &panel, b + (size_t) class->taps * (size_t)begin);
         b += (size_t) class->taps * (size_t)panels_width(all);
     }
+    if (!sweep->class[0].ordered)
+        way->kernel->transpose((int)sweep->out_plane, channels, panel.sums, width, out,
+                               (int)sweep->out_plane, add);
 }
 
 /* --- the gradient of the weights, in their order --- */

@@ -1,4 +1,4 @@
-/* Element-by-element loops: `count` elements in pieces of a fixed size that parallel_for shares
+/* Element-by-element loops: `count` elements in pieces of a fixed size that parallel_along shares
  * out. No element's value depends on the cut, so neither do the results. */
 #pragma once
 
@@ -27,5 +27,5 @@ static inline void elements_piece(void *context, int index, int worker) {
 /* Calls body(context, begin, end) for ranges that cover 0 .. count-1 once, on any thread. */
 static inline void elementwise(size_t count, ElementsBody *body, const void *context) {
     Elements elements = {body, context, count};
-    parallel_for((int)((count + PIECE - 1) / PIECE), elements_piece, &elements);
+    parallel_along((int)((count + PIECE - 1) / PIECE), elements_piece, &elements);
 }

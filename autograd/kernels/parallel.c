@@ -32,6 +32,7 @@ static struct {
     ParallelBody *body;
     void *context;
     int count;
+    bool backwards;
     atomic_int untaken, unfinished;
 
     pthread_mutex_t lock;
@@ -58,7 +59,7 @@ static void take_indices(int worker) {
     int left = atomic_load(&pool.untaken);
     while (left > 0) {
         if (!atomic_compare_exchange_weak(&pool.untaken, &left, left - 1)) continue;
-        pool.body(pool.context, pool.count - left, worker);
+        pool.body(pool.context, pool.backwards ? left - 1 : pool.count - left, worker);
         if (atomic_fetch_sub(&pool.unfinished, 1) == 1 && atomic_load(&pool.caller_sleeps)) {
             pthread_mutex_lock(&pool.lock);
             pthread_cond_signal(&pool.done);
@@ -148,16 +149,17 @@ void parallel_stop(void) {
     pool.threads = 0;
 }
 
-void parallel_for(int count, ParallelBody *body, void *context) {
+static void run(int count, ParallelBody *body, void *context, bool backwards) {
     CHECK(!inside_body, "a parallel loop inside another");
     int threads = parallel_threads();
     inside_body = true;
     if (threads == 1 || count <= 1) {
-        for (int i = 0; i < count; i++) body(context, i, 0);
+        for (int i = 0; i < count; i++) body(context, backwards ? count - 1 - i : i, 0);
     } else {
         pool.body = body;
         pool.context = context;
         pool.count = count;
+        pool.backwards = backwards;
         atomic_store(&pool.unfinished, count);
         atomic_store(&pool.untaken, count);
         wake_workers(count - 1);
@@ -165,4 +167,14 @@ void parallel_for(int count, ParallelBody *body, void *context) {
         wait_until_finished();
     }
     inside_body = false;
+}
+
+void parallel_for(int count, ParallelBody *body, void *context) {
+    run(count, body, context, false);
+}
+
+void parallel_along(int count, ParallelBody *body, void *context) {
+    static bool backwards;
+    backwards = !backwards;
+    run(count, body, context, backwards);
 }

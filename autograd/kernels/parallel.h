@@ -20,6 +20,10 @@ void parallel_stop(void);
 typedef void ParallelBody(void *context, int index, int worker);
 void parallel_for(int count, ParallelBody *body, void *context);
 
+/* The same where the pieces follow one another in memory, as chunks of samples do: every other such
+ * loop goes backwards, so that it begins with what the one before has left in the caches. */
+void parallel_along(int count, ParallelBody *body, void *context);
+
 /* The pieces that `samples` samples make, and where piece i begins and ends. */
 static inline int chunk_count(int samples) {
     return (samples + CHUNK - 1) / CHUNK;

@@ -2,14 +2,12 @@
  * the same order. */
 #pragma once
 
-#include <stddef.h>
+#include "autograd/kernels/row_map.h"
 
 /* sum of x[i] */
 double row_sum(const float *x, size_t count);
-/* sum of (a[i] - a_mean) (x[i] - mean) */
-double row_dot(const float *a, float a_mean, const float *x, float mean, size_t count);
-/* Of a[i], and of a[i] (x[i] - mean). */
-void row_sums(const float *a, const float *x, float mean, size_t count, double sums[2]);
+/* Of g[i], and of g[i] (x[i] - mean), where g is dy, but 0 where the map's relu cut. */
+void row_sums(const RowMap *map, const float *x, const float *dy, size_t count, double sums[2]);
 
 /* What is needed of a row to find the variance of many: its sum, and the sum of squares around its
  * own mean, as a float. count > 0. */

@@ -25,6 +25,7 @@ typedef struct Tile {
     const float *b;            /* [steps][b_step], aligned to 32 bytes */
     const float *start;        /* [width]; NULL: what out holds */
     float *out;                /* [rows][out_step], aligned to 32 bytes */
+    const int32_t *to;         /* [rows] where row r of the product is in out; NULL: r */
 } Tile;
 
 typedef struct TileKernel {

@@ -17,15 +17,26 @@ static inline __attribute__((always_inline)) void tile_of(int rows, int register
                                                           int first) {
     const float *in[ROWS_MOST], *b = t->b;
     size_t b_step = (size_t)t->b_step, out_step = (size_t)t->out_step;
-    float *out = t->out + (size_t)first * out_step;
+    float *out[ROWS_MOST];
     __m256 sum[ROWS_MOST][3], right[3];
 #pragma GCC unroll 8
     for (int r = 0; r < rows; r++) {
         in[r] = t->in + t->row[first + r];
-        const float *begin = t->start ? t->start : out + (size_t)r * out_step;
-#pragma GCC unroll 3
-        for (int v = 0; v < registers; v++) sum[r][v] = _mm256_loadu_ps(begin + v * LANE);
+        out[r] = t->out + (size_t)(first + r) * out_step;
     }
+    if (t->to)
+#pragma GCC unroll 8
+        for (int r = 0; r < rows; r++) out[r] = t->out + (size_t)t->to[first + r] * out_step;
+    if (t->start)
+#pragma GCC unroll 8
+        for (int r = 0; r < rows; r++)
+#pragma GCC unroll 3
+            for (int v = 0; v < registers; v++) sum[r][v] = _mm256_loadu_ps(t->start + v * LANE);
+    else
+#pragma GCC unroll 8
+        for (int r = 0; r < rows; r++)
+#pragma GCC unroll 3
+            for (int v = 0; v < registers; v++) sum[r][v] = _mm256_load_ps(out[r] + v * LANE);
     for (const int32_t *step = t->step, *end = step + t->steps; step < end; step++) {
         ptrdiff_t at = *step;
 #pragma GCC unroll 3
@@ -42,8 +53,7 @@ static inline __attribute__((always_inline)) void tile_of(int rows, int register
 #pragma GCC unroll 8
     for (int r = 0; r < rows; r++)
 #pragma GCC unroll 3
-        for (int v = 0; v < registers; v++)
-            _mm256_store_ps(out + (size_t)r * out_step + v * LANE, sum[r][v]);
+        for (int v = 0; v < registers; v++) _mm256_store_ps(out[r] + v * LANE, sum[r][v]);
 }
 
 typedef void TileOf(const Tile *t, int first);
@@ -113,19 +123,21 @@ static inline void transpose_8x8(const float *from, size_t from_stride, float *t
     }
 }
 
+/* The shorter side within, so that lines of the cache are whole before they have to go. */
 static void avx2_transpose(int rows, int columns, const float *from, int from_stride, float *to,
                            int to_stride, bool add) {
     size_t f = (size_t)from_stride, t = (size_t)to_stride;
     int whole_rows = rows / LANE * LANE, whole = columns / LANE * LANE;
-    for (int r = 0; r < whole_rows; r += LANE)
-        for (int c = 0; c < whole; c += LANE) {
-            const float *block = from + (size_t)r * f + (size_t)c;
-            float *at = to + (size_t)c * t + (size_t)r;
-            if (add)
-                transpose_8x8(block, f, at, t, true);
-            else
-                transpose_8x8(block, f, at, t, false);
-        }
+    if (rows < columns)
+        for (int c = 0; c < whole; c += LANE)
+            for (int r = 0; r < whole_rows; r += LANE)
+                transpose_8x8(from + (size_t)r * f + (size_t)c, f, to + (size_t)c * t + (size_t)r,
+                              t, add);
+    else
+        for (int r = 0; r < whole_rows; r += LANE)
+            for (int c = 0; c < whole; c += LANE)
+                transpose_8x8(from + (size_t)r * f + (size_t)c, f, to + (size_t)c * t + (size_t)r,
+                              t, add);
     tile_scalar.transpose(rows - whole_rows, whole, from + (size_t)whole_rows * f, from_stride,
                           to + whole_rows, to_stride, add);
     tile_scalar.transpose(rows, columns - whole, from + whole, from_stride, to + (size_t)whole * t,

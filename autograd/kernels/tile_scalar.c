@@ -6,7 +6,8 @@
 static void scalar_run(const Tile *t) {
     for (int r = 0; r < t->rows; r++) {
         const float *in = t->in + t->row[r], *b = t->b;
-        float *out = t->out + (size_t)r * (size_t)t->out_step, sum[PANEL_MOST];
+        size_t to = (size_t)(t->to ? t->to[r] : r);
+        float *out = t->out + to * (size_t)t->out_step, sum[PANEL_MOST];
         for (int j = 0; j < t->width; j++) sum[j] = t->start ? t->start[j] : out[j];
         for (int i = 0; i < t->steps; i++, b += t->b_step)
             for (int j = 0; j < t->width; j++) sum[j] += in[t->step[i]] * b[j];

@@ -11,105 +11,121 @@ static const float aaa = 0.421875f, bbb = 3.375f, abb = 1.6875f, aab = 0.84375f;
 /* 1 over the divisors of 0, +-a, +-b */
 static const float at_0 = 64.0f / 81, at_a = -128.0f / 243, at_b = 32.0f / 243;
 
-/* --- one dimension: from x to y, `step` elements apart --- */
+/* --- one dimension: from x to y --- */
 
-typedef void Axis(const Lanes *x, Lanes *y, int step);
+typedef void Axis(const Lanes *x, Lanes *y);
 
-INLINE void fine(const Lanes *x, Lanes *y, int step) {
-    Lanes even_a = x[4 * step] - bb * x[2 * step], odd_a = a * x[3 * step] - abb * x[step];
-    Lanes even_b = x[4 * step] - aa * x[2 * step], odd_b = b * x[3 * step] - aab * x[step];
-    y[0] = t * x[0] - s * x[2 * step] + x[4 * step];
-    y[step] = even_a + odd_a;
-    y[2 * step] = even_a - odd_a;
-    y[3 * step] = even_b + odd_b;
-    y[4 * step] = even_b - odd_b;
-    y[5 * step] = t * x[step] - s * x[3 * step] + x[5 * step];
+INLINE void fine(const Lanes *x, Lanes *y) {
+    Lanes even_a = x[4] - bb * x[2], odd_a = a * x[3] - abb * x[1];
+    Lanes even_b = x[4] - aa * x[2], odd_b = b * x[3] - aab * x[1];
+    y[0] = t * x[0] - s * x[2] + x[4];
+    y[1] = even_a + odd_a;
+    y[2] = even_a - odd_a;
+    y[3] = even_b + odd_b;
+    y[4] = even_b - odd_b;
+    y[5] = t * x[1] - s * x[3] + x[5];
 }
 
-INLINE void fine_back(const Lanes *x, Lanes *y, int step) {
-    Lanes even_a = x[step] + x[2 * step], odd_a = x[step] - x[2 * step];
-    Lanes even_b = x[3 * step] + x[4 * step], odd_b = x[3 * step] - x[4 * step];
-    Lanes zero = x[0], infinity = x[5 * step];
+INLINE void fine_back(const Lanes *x, Lanes *y) {
+    Lanes even_a = x[1] + x[2], odd_a = x[1] - x[2];
+    Lanes even_b = x[3] + x[4], odd_b = x[3] - x[4];
+    Lanes zero = x[0], infinity = x[5];
     y[0] = t * zero;
-    y[step] = t * infinity - abb * odd_a - aab * odd_b;
-    y[2 * step] = -s * zero - bb * even_a - aa * even_b;
-    y[3 * step] = a * odd_a + b * odd_b - s * infinity;
-    y[4 * step] = zero + even_a + even_b;
-    y[5 * step] = infinity;
+    y[1] = t * infinity - abb * odd_a - aab * odd_b;
+    y[2] = -s * zero - bb * even_a - aa * even_b;
+    y[3] = a * odd_a + b * odd_b - s * infinity;
+    y[4] = zero + even_a + even_b;
+    y[5] = infinity;
 }
 
-INLINE void coarse(const Lanes *x, Lanes *y, int step) {
-    Lanes even_a = x[0] + aa * x[2 * step], odd_a = a * x[step] + aaa * x[3 * step];
-    Lanes even_b = x[0] + bb * x[2 * step], odd_b = b * x[step] + bbb * x[3 * step];
-    Lanes last = x[3 * step];
+INLINE void coarse(const Lanes *x, Lanes *y) {
+    Lanes even_a = x[0] + aa * x[2], odd_a = a * x[1] + aaa * x[3];
+    Lanes even_b = x[0] + bb * x[2], odd_b = b * x[1] + bbb * x[3];
+    Lanes last = x[3];
     y[0] = x[0];
-    y[step] = even_a + odd_a;
-    y[2 * step] = even_a - odd_a;
-    y[3 * step] = even_b + odd_b;
-    y[4 * step] = even_b - odd_b;
-    y[5 * step] = last;
+    y[1] = even_a + odd_a;
+    y[2] = even_a - odd_a;
+    y[3] = even_b + odd_b;
+    y[4] = even_b - odd_b;
+    y[5] = last;
 }
 
-INLINE void coarse_back(const Lanes *x, Lanes *y, int step) {
-    Lanes even_a = x[step] + x[2 * step], odd_a = x[step] - x[2 * step];
-    Lanes even_b = x[3 * step] + x[4 * step], odd_b = x[3 * step] - x[4 * step];
+INLINE void coarse_back(const Lanes *x, Lanes *y) {
+    Lanes even_a = x[1] + x[2], odd_a = x[1] - x[2];
+    Lanes even_b = x[3] + x[4], odd_b = x[3] - x[4];
     y[0] = x[0] + even_a + even_b;
-    y[step] = a * odd_a + b * odd_b;
-    y[2 * step] = aa * even_a + bb * even_b;
-    y[3 * step] = aaa * odd_a + bbb * odd_b + x[5 * step];
+    y[1] = a * odd_a + b * odd_b;
+    y[2] = aa * even_a + bb * even_b;
+    y[3] = aaa * odd_a + bbb * odd_b + x[5];
 }
 
-INLINE void weight(const Lanes *x, Lanes *y, int step) {
-    Lanes even_a = at_a * (x[0] + aa * x[2 * step]), odd_a = at_a * (a * x[step]);
-    Lanes even_b = at_b * (x[0] + bb * x[2 * step]), odd_b = at_b * (b * x[step]);
-    Lanes last = x[2 * step];
+INLINE void weight(const Lanes *x, Lanes *y) {
+    Lanes even_a = at_a * (x[0] + aa * x[2]), odd_a = at_a * (a * x[1]);
+    Lanes even_b = at_b * (x[0] + bb * x[2]), odd_b = at_b * (b * x[1]);
+    Lanes last = x[2];
     y[0] = at_0 * x[0];
-    y[step] = even_a + odd_a;
-    y[2 * step] = even_a - odd_a;
-    y[3 * step] = even_b + odd_b;
-    y[4 * step] = even_b - odd_b;
-    y[5 * step] = last;
+    y[1] = even_a + odd_a;
+    y[2] = even_a - odd_a;
+    y[3] = even_b + odd_b;
+    y[4] = even_b - odd_b;
+    y[5] = last;
 }
 
-INLINE void weight_back(const Lanes *x, Lanes *y, int step) {
-    Lanes even_a = at_a * (x[step] + x[2 * step]), odd_a = at_a * (x[step] - x[2 * step]);
-    Lanes even_b = at_b * (x[3 * step] + x[4 * step]), odd_b = at_b * (x[3 * step] - x[4 * step]);
+INLINE void weight_back(const Lanes *x, Lanes *y) {
+    Lanes even_a = at_a * (x[1] + x[2]), odd_a = at_a * (x[1] - x[2]);
+    Lanes even_b = at_b * (x[3] + x[4]), odd_b = at_b * (x[3] - x[4]);
     y[0] = at_0 * x[0] + even_a + even_b;
-    y[step] = a * odd_a + b * odd_b;
-    y[2 * step] = aa * even_a + bb * even_b + x[5 * step];
+    y[1] = a * odd_a + b * odd_b;
+    y[2] = aa * even_a + bb * even_b + x[5];
 }
 
-/* --- two dimensions: columns, then rows; n to m elements --- */
-
-INLINE void both(const Lanes *x, Lanes *y, int n, int m, Axis axis) {
-    Lanes half[WINOGRAD_VALUES];
-#pragma GCC unroll 6
-    for (int j = 0; j < n; j++) axis(x + j, half + j, n);
-#pragma GCC unroll 6
-    for (int i = 0; i < m; i++) axis(half + i * n, y + i * m, 1);
-}
+/* --- two dimensions: columns, then rows. These loops stay loops: unrolled, they would need more
+ * addresses than there are registers, and take a fifth longer --- */
 
 INLINE void to_values(const float *tile, const int32_t *row, float *values, size_t step, int width,
                       int edge, Axis axis) {
     for (int c = 0; c < width; c += LANE) {
-        Lanes x[WINOGRAD_VALUES], y[WINOGRAD_VALUES];
-#pragma GCC unroll 36
-        for (int k = 0; k < edge * edge; k++) x[k] = *(const Lanes *)(tile + row[k] + c);
-        both(x, y, edge, WINOGRAD_FINE, axis);
-#pragma GCC unroll 36
-        for (size_t k = 0; k < WINOGRAD_VALUES; k++) *(Lanes *)(values + k * step + c) = y[k];
+        Lanes x[WINOGRAD_FINE], y[WINOGRAD_FINE], half[WINOGRAD_VALUES];
+#pragma GCC unroll 1
+        for (int j = 0; j < edge; j++) {
+#pragma GCC unroll 6
+            for (int i = 0; i < edge; i++) x[i] = *(const Lanes *)(tile + row[i * edge + j] + c);
+            axis(x, y);
+#pragma GCC unroll 6
+            for (int i = 0; i < WINOGRAD_FINE; i++) half[i * edge + j] = y[i];
+        }
+#pragma GCC unroll 1
+        for (size_t i = 0; i < WINOGRAD_FINE; i++) {
+            axis(half + i * (size_t)edge, y);
+#pragma GCC unroll 6
+            for (size_t j = 0; j < WINOGRAD_FINE; j++)
+                *(Lanes *)(values + (i * WINOGRAD_FINE + j) * step + c) = y[j];
+        }
     }
 }
 
-INLINE void from_values(const float *values, size_t step, float *tile, const int32_t *row,
-                        int width, int edge, Axis axis) {
+INLINE void from_values(const float *values, size_t step, const float *start, float *tile,
+                        const int32_t *row, int width, int edge, Axis axis) {
     for (int c = 0; c < width; c += LANE) {
-        Lanes x[WINOGRAD_VALUES], y[WINOGRAD_VALUES];
-#pragma GCC unroll 36
-        for (size_t k = 0; k < WINOGRAD_VALUES; k++) x[k] = *(const Lanes *)(values + k * step + c);
-        both(x, y, WINOGRAD_FINE, edge, axis);
-#pragma GCC unroll 36
-        for (int k = 0; k < edge * edge; k++) *(Lanes *)(tile + row[k] + c) += y[k];
+        Lanes x[WINOGRAD_FINE], y[WINOGRAD_FINE], half[WINOGRAD_VALUES];
+#pragma GCC unroll 1
+        for (size_t j = 0; j < WINOGRAD_FINE; j++) {
+#pragma GCC unroll 6
+            for (size_t i = 0; i < WINOGRAD_FINE; i++)
+                x[i] = *(const Lanes *)(values + (i * WINOGRAD_FINE + j) * step + c);
+            axis(x, y);
+#pragma GCC unroll 6
+            for (int i = 0; i < edge; i++) half[(size_t)i * WINOGRAD_FINE + j] = y[i];
+        }
+#pragma GCC unroll 1
+        for (int i = 0; i < edge; i++) {
+            axis(half + i * WINOGRAD_FINE, y);
+#pragma GCC unroll 6
+            for (int j = 0; j < edge; j++) {
+                float *at = tile + row[i * edge + j] + c;
+                *(Lanes *)at = *(const Lanes *)(start ? start + c : at) + y[j];
+            }
+        }
     }
 }
 
@@ -119,9 +135,9 @@ INLINE void from_values(const float *values, size_t step, float *tile, const int
         to_values(tile, row, values, step, width, edge, axis);                                     \
     }
 #define BACK(name, edge, axis)                                                                     \
-    VECTOR void name(const float *values, size_t step, float *tile, const int32_t *row,            \
-                     int width) {                                                                  \
-        from_values(values, step, tile, row, width, edge, axis);                                   \
+    VECTOR void name(const float *values, size_t step, const float *start, float *tile,            \
+                     const int32_t *row, int width) {                                              \
+        from_values(values, step, start, tile, row, width, edge, axis);                            \
     }
 VALUES(winograd_fine, WINOGRAD_FINE, fine)
 VALUES(winograd_coarse, WINOGRAD_COARSE, coarse)

@@ -42,15 +42,16 @@
 enum { WINOGRAD_KERNEL = 3, WINOGRAD_COARSE = 4, WINOGRAD_FINE = 6, WINOGRAD_VALUES = 36 };
 
 /* Element k of a tile is a row of `width` floats, a multiple of LANE, at tile + row[k]; value k one
- * at values + k step. All are aligned to 32 bytes. The same transform is made of every column. */
+ * at values + k step. All are aligned to 32 bytes. The same transform is made of every column.
+ * Results begin with start[width]; NULL: with what the tile holds. */
 typedef void WinogradValues(const float *tile, const int32_t *row, float *values, size_t step,
                             int width);
-typedef void WinogradBack(const float *values, size_t step, float *tile, const int32_t *row,
-                          int width);
+typedef void WinogradBack(const float *values, size_t step, const float *start, float *tile,
+                          const int32_t *row, int width);
 
 WinogradValues winograd_fine;      /* values[6][6] = B' d B, d[6][6] */
 WinogradValues winograd_coarse;    /* values = A c A', c[4][4] */
 WinogradValues winograd_weight;    /* values = G g G', g[3][3] */
-WinogradBack winograd_fine_back;   /* d += B v B' */
-WinogradBack winograd_coarse_back; /* c += A' v A */
-WinogradBack winograd_weight_back; /* g += G' v G */
+WinogradBack winograd_fine_back;   /* d = start + B v B' */
+WinogradBack winograd_coarse_back; /* c = start + A' v A */
+WinogradBack winograd_weight_back; /* g = start + G' v G */

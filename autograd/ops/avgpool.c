@@ -121,8 +121,8 @@ Tensor *op_avgpool(Tape *tape, Tensor *x, const Window *window, bool count_paddi
     pool->y = tape_tensor(tape, window_shape(window, &x->shape, x->shape.dim[1]));
     pool->patches = patches_of(&pool->window, x->shape.dim[1], &x->shape);
     pool->places = places_of(tape->arena, &pool->patches, count_padding);
-    parallel_for(chunk_count(x->shape.dim[0]), is_global(pool) ? global_forward : forward_chunk,
-                 pool);
+    parallel_along(chunk_count(x->shape.dim[0]), is_global(pool) ? global_forward : forward_chunk,
+                   pool);
     tape_record(tape, &avgpool_op, pool->y, 1, &x, pool);
     return pool->y;
 }
@@ -135,8 +135,8 @@ static void backward_chunk(void *context, int i, int worker) {
 
 static void avgpool_backward(const Entry *entry) {
     const AvgPool *pool = entry->saved;
-    parallel_for(chunk_count(pool->x->shape.dim[0]),
-                 is_global(pool) ? global_backward : backward_chunk, (void *)pool);
+    parallel_along(chunk_count(pool->x->shape.dim[0]),
+                   is_global(pool) ? global_backward : backward_chunk, (void *)pool);
 }
 
 typedef struct Trial {

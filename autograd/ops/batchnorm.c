@@ -15,7 +15,6 @@
 #include "autograd/error.h"
 #include "autograd/kernels/parallel.h"
 #include "autograd/kernels/sums.h"
-#include "autograd/kernels/vector.h"
 #include "autograd/op.h"
 #include "autograd/ops.h"
 #include "autograd/tail.h"
@@ -28,6 +27,7 @@ typedef struct BatchNorm {
     float eps;
     float *mean, *r, *scale; /* [C] as used by forward: scale is gamma r */
     TailWork *tail;
+    bool cut; /* the tail is a relu */
 } BatchNorm;
 
 typedef struct Forward {
@@ -57,7 +57,7 @@ static void planes_chunk(void *context, int i, int worker) {
 }
 
 static void each_plane(const BatchNorm *b, PlaneBody *body, void *context) {
-    parallel_for(chunk_count(b->batch), planes_chunk, &(Planes){b, body, context});
+    parallel_along(chunk_count(b->batch), planes_chunk, &(Planes){b, body, context});
 }
 
 static void measure_plane(void *context, size_t p, int worker) {
@@ -83,11 +83,6 @@ static void batch_statistics(const BatchNorm *b, const double *moments, const Ba
     spec->var[c] = (1 - m) * spec->var[c] + m * (unbiased / (s * s));
 }
 
-VECTOR static void normalize_row(const float *restrict x, int count, float mean, float scale,
-                                 float beta, float *restrict y) {
-    for (int i = 0; i < count; i++) y[i] = scale * (x[i] - mean) + beta;
-}
-
 static void prepare_channel(void *context, int c, int worker) {
     (void)worker;
     const Forward *f = context;
@@ -101,14 +96,19 @@ static void prepare_channel(void *context, int c, int worker) {
     b->scale[c] = f->entry->in[1]->data[c] * b->r[c];
 }
 
+static RowMap map_of(const Entry *entry, size_t c) {
+    const BatchNorm *b = entry->saved;
+    return (RowMap){b->mean[c], b->scale[c], entry->in[2]->data[c], b->cut};
+}
+
 static void normalize_plane(void *context, size_t p, int worker) {
     const Forward *f = context;
     const BatchNorm *b = f->entry->saved;
     size_t c = p % (size_t)b->channels, row = (size_t)b->row;
     float *y = tail_target(b->tail, p, f->planes + (size_t)worker * row);
-    normalize_row(f->entry->in[0]->data + p * row, b->row, b->mean[c], b->scale[c],
-                  f->entry->in[2]->data[c], y);
-    tail_run(b->tail, p, y);
+    RowMap map = map_of(f->entry, c);
+    row_map(&map, f->entry->in[0]->data + p * row, row, y);
+    if (!b->cut) tail_run(b->tail, p, y);
 }
 
 /* By planes, then by channels, then by planes again; x->moments saves the first. */
@@ -147,6 +147,7 @@ static Tensor *batchnorm(Tape *tape, Tensor *const in[INPUTS], const BatchNormSp
     b->r = tape_tensor(tape, each)->data;
     b->scale = tape_tensor(tape, each)->data;
     b->tail = tail_new(tape, tail, &x->shape);
+    b->cut = tail_relu_alone(&b->tail->tail);
     Entry entry = {.out = b->tail->out, .saved = b};
     memcpy(entry.in, in, sizeof *in * INPUTS);
     entry.out->defers = tail_empty(&b->tail->tail);
@@ -183,15 +184,6 @@ typedef struct Backward {
     Deferred deferred;
 } Backward;
 
-/* dx = or += scale (dy - shift - slope (x - mean)); dx may be dy. */
-VECTOR static void row_gradient(const float *x, const float *dy, int count, float mean, float scale,
-                                float shift, float slope, bool store, float *dx) {
-    if (store)
-        for (int i = 0; i < count; i++) dx[i] = scale * (dy[i] - shift - slope * (x[i] - mean));
-    else
-        for (int i = 0; i < count; i++) dx[i] += scale * (dy[i] - shift - slope * (x[i] - mean));
-}
-
 /* dbeta = sum dy and dgamma = sum dy h. In evaluation mean and r are constants: dx = gamma r dy.
  * In training x[i] also moves mean, by 1/M, and var, by 2 (x[i] - mean) / M, with dr/dvar = -r^3/2:
  *   dh[j]/dx[i] = r ([i = j] - 1/M - h[i] h[j] / M)
@@ -199,11 +191,12 @@ VECTOR static void row_gradient(const float *x, const float *dy, int count, floa
  *   dx[i] = gamma r (dy[i] - dbeta / M - h[i] dgamma / M)
  * All of it holds for x / s as well. Of s only the part that eps has in r is left, since r^-2 = var
  * + eps s^2: dr/ds = -eps s r^3. */
-/* d loss / d y of one plane: in plane[], or where it lies. */
+/* d loss / d y of one plane, or behind the relu: in plane[], or where it lies. */
 static const float *result_gradient(const BatchNorm *b, size_t p, float *plane) {
-    const Deferred *deferred = b->tail->out->deferred;
-    if (!deferred) return tail_gradient(b->tail, p, plane);
-    deferred->plane(deferred->context, p, plane);
+    const Tensor *out = b->tail->out;
+    if (b->cut) return out->grad + p * (size_t)b->row;
+    if (!out->deferred) return tail_gradient(b->tail, p, plane);
+    out->deferred->plane(out->deferred->context, p, plane);
     return plane;
 }
 
@@ -213,8 +206,8 @@ static void sum_plane(void *context, size_t p, int worker) {
     size_t row = (size_t)b->row;
     const float *dy = result_gradient(b, p, back->planes + (size_t)worker * row);
     tail_addend_gradient(b->tail, p, dy, back->entry->fresh >> ADDEND & 1);
-    row_sums(dy, back->entry->in[0]->data + p * row, b->mean[p % (size_t)b->channels], row,
-             back->sums + 2 * p);
+    RowMap map = map_of(back->entry, p % (size_t)b->channels);
+    row_sums(&map, back->entry->in[0]->data + p * row, dy, row, back->sums + 2 * p);
 }
 
 static void add_channel(void *context, int c, int worker) {
@@ -240,9 +233,10 @@ static void add_channel(void *context, int c, int worker) {
 /* dx of one plane; dy may lie in it. */
 static void plane_gradient(const Backward *back, size_t p, const float *dy, bool store, float *dx) {
     const BatchNorm *b = back->entry->saved;
-    size_t c = p % (size_t)b->channels;
-    const float *x = back->entry->in[0]->data + p * (size_t)b->row;
-    row_gradient(x, dy, b->row, b->mean[c], b->scale[c], back->shift[c], back->slope[c], store, dx);
+    size_t c = p % (size_t)b->channels, row = (size_t)b->row;
+    RowMap map = map_of(back->entry, c);
+    row_map_gradient(&map, back->entry->in[0]->data + p * row, dy, row, back->shift[c],
+                     back->slope[c], store, dx);
 }
 
 static void deferred_plane(const void *context, size_t p, float *plane) {

@@ -50,7 +50,7 @@ Tensor *op_concat(Tape *tape, int inputs, Tensor *const in[]) {
           inputs);
     Entry entry = {.inputs = inputs, .out = tape_tensor(tape, joined(inputs, in))};
     memcpy(entry.in, in, sizeof *in * (size_t)inputs);
-    parallel_for(chunk_count(entry.out->shape.dim[0]), forward_chunk, &entry);
+    parallel_along(chunk_count(entry.out->shape.dim[0]), forward_chunk, &entry);
     tape_record(tape, &concat_op, entry.out, inputs, entry.in, NULL);
     return entry.out;
 }
@@ -70,7 +70,7 @@ static void backward_chunk(void *context, int i, int worker) {
 }
 
 static void backward(const Entry *entry) {
-    parallel_for(chunk_count(entry->out->shape.dim[0]), backward_chunk, &entry);
+    parallel_along(chunk_count(entry->out->shape.dim[0]), backward_chunk, &entry);
 }
 
 /* Trial 0: images; trial 1: rows, the first and the last input the same. */

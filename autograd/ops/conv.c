@@ -33,7 +33,7 @@ typedef struct Pass {
     float *planes; /* of the value, between the products and the tail: worker_planes a worker */
     size_t worker_planes;
     ConvPass conv;
-    bool sums;         /* gradients of w or b are wanted */
+    bool sums, bias;   /* gradients of w or b, of b, are wanted */
     Partials partials; /* of a chunk: dw by group as the method leaves it, then db[O] */
     unsigned fresh;    /* the entry's */
 } Pass;
@@ -107,7 +107,7 @@ Tensor *op_conv_tail(Tape *tape, Tensor *x, Tensor *w, Tensor *b, const ConvSpec
     Pass pass = {.map = conv->map, .tail = conv->tail, .x = x};
     pass.conv = conv_pass_new(tape->arena, pass.map, CONV_DOWN, w->data, b ? b->data : NULL);
     if (pass.tail->tail.pool) make_planes(tape->arena, &pass, PANEL_MOST);
-    parallel_for(chunk_count(pass.map->batch), forward_chunk, &pass);
+    parallel_along(chunk_count(pass.map->batch), forward_chunk, &pass);
     arena_rewind(tape->arena, mark);
     return y;
 }
@@ -145,7 +145,7 @@ static void add_sample(const Pass *pass, const ConvRun *run, int slot, const flo
     const ConvPass *conv = &pass->conv;
     size_t rows = (size_t)pass->map->sides.rows, plane = conv->plane[COARSE];
     float *db = chunk_sums(pass, run) + run->step * conv->gradient + (size_t)run->group * rows;
-    for (size_t r = 0; r < rows; r++) db[r] += (float)row_sum(g + r * plane, plane);
+    for (size_t r = 0; pass->bias && r < rows; r++) db[r] += (float)row_sum(g + r * plane, plane);
     const float *x = pass->x->data + conv_run_at(run, slot) * pass->map->fine;
     pass->map->method->take(conv, FINE, slot, x, run->worker);
 }
@@ -187,7 +187,7 @@ static void add_sums(const Pass *pass, Tensor *w, Tensor *b) {
     for (int g = 0; g < map->groups; g++, sums += pass->conv.gradient)
         if (w->needs_grad)
             map->method->unpack(&pass->conv, sums, w->grad + (size_t)g * map->weights);
-    for (size_t o = 0; b && b->needs_grad && o < b->count; o++) b->grad[o] += sums[o];
+    for (size_t o = 0; pass->bias && o < b->count; o++) b->grad[o] += sums[o];
 }
 
 static void conv_backward(const Entry *entry) {
@@ -199,14 +199,15 @@ static void conv_backward(const Entry *entry) {
     Pass pass = {.map = map, .tail = conv->tail, .x = entry->in[0], .fresh = entry->fresh};
     if (!tail_empty(&conv->tail->tail) || conv->tail->out->deferred)
         make_planes(arena, &pass, map->sides.rows);
-    pass.sums = w->needs_grad || (b && b->needs_grad);
+    pass.bias = b && b->needs_grad;
+    pass.sums = w->needs_grad || pass.bias;
     int uses = (pass.x->needs_grad ? CONV_UP : 0) | (pass.sums ? CONV_WEIGHT : 0);
     pass.conv = conv_pass_new(arena, map, uses, w->data, NULL);
     if (pass.sums) {
         size_t size = size_mul(pass.conv.gradient, (size_t)map->groups) + (size_t)w->shape.dim[0];
         pass.partials = partials_sized(arena, size, map->batch);
     }
-    parallel_for(chunk_count(map->batch), backward_chunk, &pass);
+    parallel_along(chunk_count(map->batch), backward_chunk, &pass);
     if (pass.sums) add_sums(&pass, w, b);
     arena_rewind(arena, mark);
 }

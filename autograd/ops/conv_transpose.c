@@ -92,7 +92,7 @@ Tensor *op_conv_transpose(Tape *tape, Tensor *x, Tensor *w, Tensor *b,
     ArenaMark mark = arena_mark(tape->arena);
     Pass pass = {.map = map, .x = x, .y = y};
     pass.conv = conv_pass_new(tape->arena, map, CONV_UP, w->data, b ? b->data : NULL);
-    parallel_for(chunk_count(map->batch), forward_chunk, &pass);
+    parallel_along(chunk_count(map->batch), forward_chunk, &pass);
     arena_rewind(tape->arena, mark);
     return y;
 }
@@ -146,7 +146,7 @@ static void conv_transpose_backward(const Entry *entry) {
     pass.conv = conv_pass_new(arena, map, uses, w->data, NULL);
     size_t size = size_mul(pass.conv.gradient, groups) + groups * (size_t)map->sides.channels;
     pass.partials = partials_sized(arena, size, map->batch);
-    parallel_for(chunk_count(map->batch), backward_chunk, &pass);
+    parallel_along(chunk_count(map->batch), backward_chunk, &pass);
     const float *sums = partials_sum(&pass.partials);
     for (size_t g = 0; pass.weight && g < groups; g++)
         map->method->unpack(&pass.conv, sums + g * pass.conv.gradient, w->grad + g * map->weights);

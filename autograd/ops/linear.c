@@ -49,7 +49,7 @@ Tensor *op_product(Tape *tape, Tensor *x, const Product *product) {
     l.product = product;
     l.size = product_scratch(product);
     l.scratch = arena_alloc(tape->arena, size_mul((size_t)parallel_threads(), l.size));
-    parallel_for(chunk_count(l.batch), forward_chunk, &l);
+    parallel_along(chunk_count(l.batch), forward_chunk, &l);
     arena_rewind(tape->arena, mark);
     return y;
 }
@@ -91,7 +91,7 @@ static void weight_tile(void *context, int i, int worker) {
 
 static void linear_backward(const Entry *entry) {
     Linear l = linear_of(entry->in[0], entry->in[1], entry->in[2], entry->out);
-    if (l.x->needs_grad) parallel_for(chunk_count(l.batch), input_chunk, &l);
+    if (l.x->needs_grad) parallel_along(chunk_count(l.batch), input_chunk, &l);
     if (l.w->needs_grad)
         parallel_for(tiles(l.outputs, TILE_ROWS) * tiles(l.depth, TILE_COLUMNS), weight_tile, &l);
     if (l.b && l.b->needs_grad)

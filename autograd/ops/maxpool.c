@@ -30,7 +30,7 @@ static void forward_chunk(void *context, int i, int worker) {
 Tensor *op_maxpool(Tape *tape, Tensor *x, const Window *window) {
     MaxPool pool = {.x = x};
     pool.work = tail_new(tape, &(Tail){.pool = window}, &x->shape);
-    parallel_for(chunk_count(x->shape.dim[0]), forward_chunk, &pool);
+    parallel_along(chunk_count(x->shape.dim[0]), forward_chunk, &pool);
     tape_record(tape, &maxpool_op, pool.work->out, 1, &x, (void *)pool.work);
     return pool.work->out;
 }
@@ -54,7 +54,7 @@ static void maxpool_backward(const Entry *entry) {
         size_t floats = size_mul(pool.work->plane, (size_t)parallel_threads());
         pool.planes = arena_alloc(arena, size_mul(floats, sizeof(float)));
     }
-    parallel_for(chunk_count(pool.x->shape.dim[0]), backward_chunk, &pool);
+    parallel_along(chunk_count(pool.x->shape.dim[0]), backward_chunk, &pool);
     arena_rewind(arena, mark);
 }
 

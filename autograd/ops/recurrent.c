@@ -140,7 +140,7 @@ Tensor *op_recurrent(Tape *tape, Tensor *x, const Product *input, const Product 
     p->sums = arena_alloc(tape->arena, sizeof(float) * threads * p->sums_size);
     p->work_size = larger(product_scratch(input), product_scratch(recur));
     p->work = arena_alloc(tape->arena, size_mul(threads, p->work_size));
-    parallel_for(chunk_count(p->batch), forward_chunk, p);
+    parallel_along(chunk_count(p->batch), forward_chunk, p);
     arena_rewind(tape->arena, mark);
     return y;
 }
@@ -236,7 +236,7 @@ static void recurrent_backward(const Entry *entry) {
     p.sums = arena_alloc(arena, size_mul(sizeof(float) * (size_t)parallel_threads(), p.sums_size));
     p.input_partials = partials_new(arena, p.input.w, p.input.b, p.batch);
     p.recur_partials = partials_new(arena, p.recur.w, p.recur.b, p.batch);
-    parallel_for(chunk_count(p.batch), backward_chunk, &p);
+    parallel_along(chunk_count(p.batch), backward_chunk, &p);
     partials_add(&p.input_partials);
     partials_add(&p.recur_partials);
     arena_rewind(arena, mark);

@@ -42,7 +42,7 @@ Tensor *op_softmax(Tape *tape, Tensor *x) {
     CHECK(x->shape.rank >= 2, "softmax: %s has no channels",
           shape_text(&x->shape, (char[SHAPE_TEXT]){0}));
     Entry entry = {.in = {x}, .out = tape_tensor(tape, x->shape)};
-    parallel_for(chunk_count(x->shape.dim[0]), forward_chunk, &entry);
+    parallel_along(chunk_count(x->shape.dim[0]), forward_chunk, &entry);
     tape_record(tape, &softmax_op, entry.out, 1, entry.in, NULL);
     return entry.out;
 }
@@ -65,7 +65,7 @@ static void backward_chunk(void *context, int i, int worker) {
 }
 
 static void backward(const Entry *entry) {
-    parallel_for(chunk_count(entry->out->shape.dim[0]), backward_chunk, &entry);
+    parallel_along(chunk_count(entry->out->shape.dim[0]), backward_chunk, &entry);
 }
 
 static void sample(Arena *arena, Rng *rng, int trial, Sample *s) {

@@ -52,7 +52,7 @@ static void share_chunk(void *context, int index, int worker) {
 static Tensor *exact(const Run *run, const QNode *q, Tensor *const in[]) {
     const Tensor *codes = rule_codes(run, q->in[0], in[0]);
     Tensor *y = tape_tensor(run->tape, in[0]->shape);
-    parallel_for(chunk_count(y->shape.dim[0]), share_chunk, &(Shares){q, codes, y->data});
+    parallel_along(chunk_count(y->shape.dim[0]), share_chunk, &(Shares){q, codes, y->data});
     return y;
 }
 

@@ -280,9 +280,9 @@ static Tensor *exact(const Run *run, const QNode *q, Tensor *const in[]) {
         }
         parts.sums = apply_exactly(run->tape, node, digit, weight)->data;
         parts.weight = (int32_t)place;
-        parallel_for(chunk_count(samples), add_chunk, &parts);
+        parallel_along(chunk_count(samples), add_chunk, &parts);
     }
-    parallel_for(chunk_count(samples), requantize_chunk, &parts);
+    parallel_along(chunk_count(samples), requantize_chunk, &parts);
     return y;
 }
 
