@@ -96,6 +96,10 @@ float onnx_float_of(const Onnx__NodeProto *node, const char *name, float absent)
 /* The numbers of an attribute of whole numbers (older opsets) or of input k; NULL: neither. */
 const OnnxConstant *onnx_ints(OnnxReader *reader, const Onnx__NodeProto *node, const char *name,
                               size_t k);
+/* Whole numbers in one dimension, or one number alone, as input k; a fault if they are not known.
+ */
+const OnnxConstant *onnx_known_ints(OnnxReader *reader, const Onnx__NodeProto *node, size_t k);
+OnnxConstant *onnx_new_ints(OnnxReader *reader, int count);
 
 /* What the node makes (its first output) is the value of the net's node, or is known. */
 void onnx_makes(OnnxReader *reader, const Onnx__NodeProto *node, int index);
@@ -135,8 +139,7 @@ const OnnxOp *onnx_op_for(const char *op_type, int spatial);
 
 /* --- the rows' functions, by file --- */
 
-void onnx_read_layer(OnnxReader *reader, const Onnx__NodeProto *node); /* read_layers.c */
-void onnx_read_softmax(OnnxReader *reader, const Onnx__NodeProto *node);
+void onnx_read_layer(OnnxReader *reader, const Onnx__NodeProto *node);  /* read_layers.c */
 void onnx_read_window(OnnxReader *reader, const Onnx__NodeProto *node); /* pools */
 /* read_patterns.c */
 void onnx_read_clip(OnnxReader *reader, const Onnx__NodeProto *node);
@@ -152,14 +155,16 @@ void onnx_read_quantize(OnnxReader *reader, const Onnx__NodeProto *node); /* rea
 void onnx_read_dequantize(OnnxReader *reader, const Onnx__NodeProto *node);
 void onnx_clip_codes(OnnxReader *reader, const Onnx__NodeProto *node);
 void onnx_read_shape(OnnxReader *reader, const Onnx__NodeProto *node); /* read_shapes.c */
-void onnx_read_gather(OnnxReader *reader, const Onnx__NodeProto *node);
 void onnx_read_squeeze(OnnxReader *reader, const Onnx__NodeProto *node);
 void onnx_read_concat(OnnxReader *reader, const Onnx__NodeProto *node);
 void onnx_read_reshape(OnnxReader *reader, const Onnx__NodeProto *node);
 void onnx_read_flatten(OnnxReader *reader, const Onnx__NodeProto *node);
-void onnx_read_transpose(OnnxReader *reader, const Onnx__NodeProto *node);
-void onnx_read_slice(OnnxReader *reader, const Onnx__NodeProto *node);
 void onnx_read_constantofshape(OnnxReader *reader, const Onnx__NodeProto *node);
+void onnx_read_softmax(OnnxReader *reader, const Onnx__NodeProto *node); /* read_axes.c */
+void onnx_read_transpose(OnnxReader *reader, const Onnx__NodeProto *node);
+void onnx_join_values(OnnxReader *reader, const Onnx__NodeProto *node); /* Concat */
+void onnx_read_slice(OnnxReader *reader, const Onnx__NodeProto *node);  /* read_parts.c */
+void onnx_read_gather(OnnxReader *reader, const Onnx__NodeProto *node);
 
 /* read_recurrent.c. The first four take Transpose, Squeeze, Reshape and Gather where they move the
  * axes of sequences; false: they do something else there. */

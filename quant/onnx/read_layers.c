@@ -161,20 +161,6 @@ void onnx_read_layer(OnnxReader *reader, const Onnx__NodeProto *node) {
     if (in >= 0) read_as(reader, node, onnx_op_for(node->op_type, spatial_of(reader, in)));
 }
 
-/* Before opset 13 a softmax ran over all dimensions from its axis on, which was 1 if nothing was
- * said. */
-void onnx_read_softmax(OnnxReader *reader, const Onnx__NodeProto *node) {
-    int in = onnx_real(reader, node, 0);
-    if (in < 0) return;
-    int rank = reader->net->node[in].shape.rank + 1;
-    int64_t axis = onnx_int_of(node, "axis", reader->opset < 13 ? 1 : -1);
-    if (axis < 0) axis += rank;
-    if (axis != 1 || (reader->opset < 13 && rank > 2))
-        onnx_fault(reader, node, "it runs over other dimensions than the channels");
-    else
-        onnx_add(reader, node, layer_find("softmax"), NULL, 1, &in);
-}
-
 /* --- windows --- */
 
 bool onnx_says(const Onnx__AttributeProto *a, const char *word) {

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "nn/layers/recurrent.h"
+#include "nn/layers/view.h"
 #include "quant/onnx/read.h"
 #include "quant/onnx/recurrent.h"
 
@@ -48,6 +49,18 @@ bool onnx_turn(OnnxReader *reader, const Onnx__NodeProto *node) {
             strchr(turned, axes[perm->ints[i]]))
             return false;
         turned[i] = axes[perm->ints[i]];
+    }
+    char *t = strchr(turned, 'T'), *h = strchr(turned, 'H');
+    if (t && h && h < t && !strchr(turned, 'D')) { /* such a value no layer reads: it is turned */
+        TransposeSpec spec = {.order = SHAPE(2, 1)};
+        if (!onnx_add(reader, node, layer_find("transpose"), &spec, 1,
+                      &onnx_value(reader, node, 0)->node))
+            return true;
+        *t = 'H';
+        *h = 'T';
+        onnx_value_named(reader, node->output[0])->axes =
+            is_plain(turned) ? NULL : arena_text(reader->arena, "%s", turned);
+        return true;
     }
     makes_axes(reader, node, turned);
     return true;

@@ -5,7 +5,7 @@
 
 #include "quant/onnx/read.h"
 
-static OnnxConstant *new_ints(OnnxReader *reader, int count) {
+OnnxConstant *onnx_new_ints(OnnxReader *reader, int count) {
     OnnxConstant *ints = arena_zeros(reader->arena, sizeof *ints);
     ints->type = ONNX__TENSOR_PROTO__DATA_TYPE__INT64;
     ints->shape = SHAPE(count);
@@ -16,7 +16,7 @@ static OnnxConstant *new_ints(OnnxReader *reader, int count) {
 
 /* Whole numbers in one dimension, or one number alone, as input k; a fault if they are not known.
  */
-static const OnnxConstant *known_ints(OnnxReader *reader, const Onnx__NodeProto *node, size_t k) {
+const OnnxConstant *onnx_known_ints(OnnxReader *reader, const Onnx__NodeProto *node, size_t k) {
     const OnnxConstant *known = onnx_known(reader, node, k);
     if (known && known->i && known->shape.rank <= 1 && known->count <= MAX_RANK) return known;
     onnx_fault(reader, node, "its input %zu is not known before the net runs", k);
@@ -27,49 +27,13 @@ void onnx_read_shape(OnnxReader *reader, const Onnx__NodeProto *node) {
     int in = onnx_real(reader, node, 0);
     if (in < 0) return;
     const Shape *shape = &reader->net->node[in].shape;
-    OnnxConstant *ints = new_ints(reader, shape->rank + 1);
+    OnnxConstant *ints = onnx_new_ints(reader, shape->rank + 1);
     ints->i[0] = ONNX_BATCH;
     for (int d = 0; d < shape->rank; d++) ints->i[1 + d] = shape->dim[d];
     if (onnx_attribute_find(node, "start") || onnx_attribute_find(node, "end"))
         onnx_fault(reader, node, "start and end cannot be had");
     else
         onnx_makes_known(reader, node, ints);
-}
-
-/* x[:, 0] of a value that has one there: a dimension less. */
-static bool take_only(OnnxReader *reader, const Onnx__NodeProto *node) {
-    const OnnxValue *x = onnx_value(reader, node, 0);
-    const OnnxConstant *at = onnx_known(reader, node, 1);
-    bool plain = x && x->node >= 0 && !x->codes && !x->axes && !onnx_is_padded(x);
-    if (!plain || !at || !at->i || at->shape.rank != 0) return false;
-    Shape from = reader->net->node[x->node].shape, shape = {0};
-    int64_t axis = onnx_int_of(node, "axis", 0);
-    if (axis < 0) axis += from.rank + 1;
-    if (axis < 1 || axis > from.rank || from.rank < 2 || from.dim[axis - 1] != 1 ||
-        (at->i[0] != 0 && at->i[0] != -1))
-        return false;
-    for (int d = 0; d < from.rank; d++)
-        if (d != axis - 1) shape.dim[shape.rank++] = from.dim[d];
-    onnx_add(reader, node, layer_find("reshape"), &shape, 1, &x->node);
-    return true;
-}
-
-void onnx_read_gather(OnnxReader *reader, const Onnx__NodeProto *node) {
-    if (onnx_take_last(reader, node) || take_only(reader, node)) return;
-    const OnnxConstant *from = known_ints(reader, node, 0),
-                       *at = from ? known_ints(reader, node, 1) : NULL;
-    if (!at) return;
-    OnnxConstant *ints = new_ints(reader, (int)at->count);
-    ints->shape = at->shape;
-    for (size_t i = 0; i < at->count; i++) {
-        int64_t index = at->i[i] < 0 ? at->i[i] + (int64_t)from->count : at->i[i];
-        if (index < 0 || index >= (int64_t)from->count || onnx_int_of(node, "axis", 0)) {
-            onnx_fault(reader, node, "index %lld of %zu", (long long)index, from->count);
-            return;
-        }
-        ints->i[i] = from->i[index];
-    }
-    onnx_makes_known(reader, node, ints);
 }
 
 /* The dimensions of a result of `rank` that the axes name, as bits. */
@@ -114,16 +78,16 @@ void onnx_read_squeeze(OnnxReader *reader, const Onnx__NodeProto *node) {
         onnx_fault(reader, node, "only sizes of 1, and not the batch, go or come");
 }
 
-/* Of known numbers: one list. Of values: channels. */
+/* Of known numbers: one list. */
 void onnx_read_concat(OnnxReader *reader, const Onnx__NodeProto *node) {
     if (!onnx_known(reader, node, 0)) {
-        onnx_read_layer(reader, node);
+        onnx_join_values(reader, node);
         return;
     }
-    OnnxConstant *ints = new_ints(reader, MAX_RANK + 1);
+    OnnxConstant *ints = onnx_new_ints(reader, MAX_RANK + 1);
     ints->count = 0;
     for (size_t k = 0; k < node->n_input; k++) {
-        const OnnxConstant *part = known_ints(reader, node, k);
+        const OnnxConstant *part = onnx_known_ints(reader, node, k);
         if (!part) return;
         for (size_t i = 0; i < part->count && ints->count <= MAX_RANK; i++)
             ints->i[ints->count++] = part->i[i];
@@ -217,15 +181,6 @@ void onnx_read_flatten(OnnxReader *reader, const Onnx__NodeProto *node) {
         onnx_add(reader, node, layer_find("flatten"), NULL, 1, &in);
 }
 
-/* A part of states that begin with zeros. */
-void onnx_read_slice(OnnxReader *reader, const Onnx__NodeProto *node) {
-    const OnnxConstant *known = onnx_known(reader, node, 0);
-    if (known && known->f && known->count == 1 && known->f[0] == 0)
-        onnx_passes(reader, node, 0);
-    else
-        onnx_fault(reader, node, "only of the zeros that sequences begin with");
-}
-
 /* Zeros, whatever their number: states that sequences begin with. */
 void onnx_read_constantofshape(OnnxReader *reader, const Onnx__NodeProto *node) {
     const Onnx__AttributeProto *value = onnx_attribute_find(node, "value");
@@ -239,28 +194,4 @@ void onnx_read_constantofshape(OnnxReader *reader, const Onnx__NodeProto *node) 
     zeros->count = 1;
     zeros->f = arena_zeros(reader->arena, sizeof *zeros->f);
     onnx_makes_known(reader, node, zeros);
-}
-
-/* Of known weights in two dimensions; of sequences. */
-void onnx_read_transpose(OnnxReader *reader, const Onnx__NodeProto *node) {
-    if (onnx_turn(reader, node)) return;
-    const OnnxConstant *known = onnx_known(reader, node, 0);
-    const Onnx__AttributeProto *perm = onnx_attribute_find(node, "perm");
-    bool swap = known && known->f && known->shape.rank == 2 &&
-                (!perm || (perm->n_ints == 2 && perm->ints[0] == 1 && perm->ints[1] == 0));
-    if (!swap) {
-        onnx_fault(reader, node, "only weights of two dimensions can be transposed");
-        return;
-    }
-    OnnxConstant *other = arena_alloc(reader->arena, sizeof *other);
-    *other = *known;
-    int rows = known->shape.dim[0], columns = known->shape.dim[1];
-    other->shape = SHAPE(columns, rows);
-    other->axis = 1 - known->axis;
-    other->f = arena_alloc(reader->arena, sizeof(float) * known->count);
-    for (int r = 0; r < rows; r++)
-        for (int c = 0; c < columns; c++)
-            other->f[(size_t)c * (size_t)rows + (size_t)r] =
-                known->f[(size_t)r * (size_t)columns + (size_t)c];
-    onnx_makes_known(reader, node, other);
 }

@@ -8,6 +8,7 @@ Names are OP/CASE/PART. Parts:
   grad0, grad1, ...  dL/d in0, ...
   spec               I64: windows are kernel, stride, padding, dilation, each D H W; conv adds
                      groups, conv_transpose groups and output padding; reshape: the new shape;
+                     view: rank, first element, sizes and steps of a sample;
                      cross_entropy: the labels; batchnorm: 1 if training; pointwise: which line of
                      autograd/pointwise.def; recurrent: which line of autograd/cells.def, 1 if
                      reverse, 1 if last
@@ -135,6 +136,15 @@ def recurrent(case, cell, x, hidden, bias=True, reverse=False, last=False):
              [cell, int(reverse), int(last)])
 
 
+def view(case, shape, function):
+    """What PyTorch makes a view of, told by its strides and where it begins."""
+    x = normal(*shape)
+    y = function(x)
+    rank = len(shape) - 1
+    add_case(f"view/{case}", function, [x],
+             [rank, y.storage_offset(), *y.shape[1:], *y.stride()[1:]])
+
+
 def make_cases():
     add_case("add/matrix", torch.add, [normal(3, 5), normal(3, 5)])
     add_case("add/image", torch.add, [normal(2, 3, 4, 5), normal(2, 3, 4, 5)])
@@ -248,6 +258,10 @@ def make_cases():
     # last: what was there before keeps its random numbers
     pointwise(6, "at_least", lambda x: F.hardtanh(x, -3, 1e9), -3)
     pointwise(7, "at_most", lambda x: F.hardtanh(x, -1e9, 3), 3)
+    view("turned", [2, 2, 3, 4], lambda x: x.permute(0, 3, 2, 1))
+    view("two_exchanged", [17, 3, 5], lambda x: x.permute(0, 2, 1))
+    view("channels", [2, 6, 3, 2], lambda x: x[:, 1:6:2])
+    view("columns", [3, 2, 2, 7], lambda x: x[..., 2:-1])
 
 
 def write(path, tensors, metadata=None):
