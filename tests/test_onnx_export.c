@@ -77,6 +77,12 @@ static const Row rows[] = {
      "y.W_l1, y.R_l1)\n"
      "y_l1_turned = Transpose[perm=1,0,2](y_l1_Y_h)\n"
      "y = Reshape(y_l1_turned, y_shape)\n"},
+    {"gru", LINE "y = gru x hidden=3 bias=false reset=before\n",
+     "y_steps_first = Transpose[perm=1,0,2](x)\n"
+     "y_l0_Y, y_l0_Y_h = GRU[direction=forward hidden_size=3 linear_before_reset=0](y_steps_first, "
+     "y.W_l0, y.R_l0)\n"
+     "y_l0_turned = Transpose[perm=2,0,1,3](y_l0_Y)\n"
+     "y = Reshape(y_l0_turned, y_shape)\n"},
     {"batchnorm", IMAGE "y = batchnorm x eps=0.25 momentum=0.25\n",
      "y = BatchNormalization[epsilon=0.25 momentum=0.75](x, y.weight, y.bias, y.running_mean, "
      "y.running_var)\n"},

@@ -4,9 +4,9 @@
 
 static const Field fields[] = {
     {"axis", &field_int, offsetof(SliceSpec, axis), 1, MAX_RANK - 1, "1", NULL},
-    {"begin", &field_int, offsetof(SliceSpec, begin), 0, 1 << 20, "0", NULL},
-    {"end", &field_int, offsetof(SliceSpec, end), 1, 1 << 20, NULL, NULL},
-    {"step", &field_int, offsetof(SliceSpec, step), 1, 1 << 20, "1", NULL},
+    {"begin", &field_int, offsetof(SliceSpec, begin), 0, 1 << 28, "0", NULL},
+    {"end", &field_int, offsetof(SliceSpec, end), 1, 1 << 28, NULL, NULL},
+    {"step", &field_int, offsetof(SliceSpec, step), 1, 1 << 28, "1", NULL},
     {0},
 };
 

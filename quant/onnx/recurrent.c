@@ -80,7 +80,8 @@ static void write_layer(const Writer *w, int layer, const char *in, const char *
     direction->has_s = true;
     direction->s = (ProtobufCBinaryData){strlen(word), (uint8_t *)word};
     set_int(w, to, "hidden_size", w->hidden);
-    if (w->kind == &gru) set_int(w, to, "linear_before_reset", 1); /* b_hn inside the reset */
+    bool after = ((const RecurrentLayerSpec *)w->node->spec)->reset == RESET_AFTER;
+    if (w->kind == &gru) set_int(w, to, "linear_before_reset", after);
 }
 
 static void write(const OnnxGraph *graph, const Node *node, const OnnxRecurrent *kind,
