@@ -68,7 +68,7 @@ static Model *dict_import(Dict *dict, const char *net, Error *error) {
                            &reason))
         fail_msg("%s", reason.message);
     arena_free(dict->arena);
-    return model_import(scratch_path("dict"), net, error);
+    return model_import(scratch_path("dict"), net, NULL, error);
 }
 
 static Model *dict_accepted(Dict *dict) {
@@ -176,7 +176,7 @@ static void values_that_cannot_be_are_refused(void **state) {
 
 static void refused(const char *name, const char *net, ErrorCode code, const char *fragment) {
     Error error = {0};
-    assert_null(model_import(scratch_path(name), net, &error));
+    assert_null(model_import(scratch_path(name), net, NULL, &error));
     assert_error(&error, code, fragment);
 }
 
@@ -252,7 +252,7 @@ static void every_reader_reads_its_files(void **state) {
                         (other == i || !reader_list[other + 1]));
         const char *net = reader->carries_net ? NULL : scratch_path("small.net");
         refused("sample", reader->carries_net ? "mlp" : NULL, ERROR_USAGE, "--model");
-        model = model_import(file.path, net, &error);
+        model = model_import(file.path, net, NULL, &error);
         if (!model) fail_msg("%s: %s", reader->name, error.message);
         model->pixels = pixels;
         small_forward(model, have);

@@ -101,7 +101,7 @@ static Model *dict_import(Dict *dict, Error *error) {
                            &reason))
         fail_msg("%s", reason.message);
     arena_free(dict->arena);
-    return model_import(scratch_path("dict"), scratch_path("small.net"), error);
+    return model_import(scratch_path("dict"), scratch_path("small.net"), NULL, error);
 }
 
 /* A calibrated model as PyTorch would have it: a mean keeps the grid of what it averages. */

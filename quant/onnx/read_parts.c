@@ -161,7 +161,9 @@ static void gather_value(OnnxReader *reader, const Onnx__NodeProto *node) {
     int part_node = add_part(reader, node, in, (int)axis, part);
     if (part_node < 0) return;
     onnx_makes(reader, node, part_node);
-    if (shape.rank && !shape_equal(&shape, &reader->net->node[part_node].shape))
+    if (shape.rank == 0)
+        onnx_makes_single(reader, node, part_node);
+    else if (!shape_equal(&shape, &reader->net->node[part_node].shape))
         onnx_add(reader, node, layer_find("reshape"), &shape, 1, &part_node);
 }
 

@@ -13,6 +13,12 @@ static bool is_plain(const char *axes) {
     return strcmp(axes, "NTH") == 0 || strcmp(axes, "NH") == 0;
 }
 
+bool onnx_axes_in_order(const char *axes) {
+    const char *at = "NTDH";
+    while (*axes && (at = strchr(at, *axes))) axes++, at++;
+    return !*axes;
+}
+
 /* Is the node a recurrent layer? Others have no directions. */
 static bool is_recurrent(const Node *node) {
     return onnx_recurrent(node->layer->name) != NULL;
@@ -151,10 +157,8 @@ static bool is_usual(const Onnx__NodeProto *node, bool *both) {
     const Onnx__AttributeProto *direction = onnx_attribute_find(node, "direction");
     *both = direction && onnx_says(direction, "bidirectional");
     if (direction && !*both && !onnx_says(direction, "forward")) return false;
-    bool gru = strcmp(node->op_type, "GRU") == 0;
     return !onnx_attribute_find(node, "activations") && !onnx_attribute_find(node, "clip") &&
-           !onnx_int_of(node, "layout", 0) && !onnx_int_of(node, "input_forget", 0) &&
-           (!gru || onnx_int_of(node, "linear_before_reset", 0)) && node->n_input < 8;
+           !onnx_int_of(node, "input_forget", 0) && node->n_input < 8;
 }
 
 /* Lengths are not given, and states begin with zeros. */
@@ -202,26 +206,20 @@ static bool fill(OnnxReader *reader, const Onnx__NodeProto *node, const Node *la
     return ok;
 }
 
-/* The value of output k, if anybody reads it. */
-static OnnxValue *read_output(const OnnxReader *reader, const Onnx__NodeProto *node, size_t k) {
-    OnnxValue *value =
-        k < node->n_output && *node->output[k] ? onnx_value_named(reader, node->output[k]) : NULL;
-    return value && value->readers ? value : NULL;
-}
-
 void onnx_read_recurrent(OnnxReader *reader, const Onnx__NodeProto *node) {
     const OnnxRecurrent *kind = onnx_recurrent(node->op_type);
     const OnnxValue *x = onnx_value(reader, node, 0);
-    OnnxValue *every = read_output(reader, node, 0), *end = read_output(reader, node, 1);
-    bool both = false, steps_first = x && x->axes && strcmp(x->axes, "TNH") == 0;
+    OnnxValue *every = onnx_wanted(reader, node, 0), *end = onnx_wanted(reader, node, 1);
+    bool both = false, batch_first = onnx_int_of(node, "layout", 0);
+    const char *axes = axes_of_input(reader, node);
     int64_t hidden = onnx_int_of(node, "hidden_size", 0);
     const Layer *layer = layer_find(kind->layer);
-    if (!steps_first || (every && end) || read_output(reader, node, 2) || !is_usual(node, &both) ||
-        hidden < 1 || hidden > 1 << 14 || !begins_with_zeros(reader, node)) {
+    if (!axes || strcmp(axes, batch_first ? "NTH" : "TNH") != 0 || (every && end) ||
+        onnx_wanted(reader, node, 2) || !is_usual(node, &both) || hidden < 1 || hidden > 1 << 14 ||
+        !begins_with_zeros(reader, node)) {
         onnx_fault(reader, node,
-                   "only x[T,N,F] transposed from [N,T,F], from zeros on, usual activations, one "
-                   "result%s can be had",
-                   kind->gates == 3 ? ", linear_before_reset=1" : "");
+                   "only of steps x[T,N,F] (layout=1: x[N,T,F]), from zeros on, with usual "
+                   "activations and one result");
         return;
     }
     RecurrentLayerSpec *spec = onnx_spec(reader, layer, 1);
@@ -229,10 +227,11 @@ void onnx_read_recurrent(OnnxReader *reader, const Onnx__NodeProto *node) {
     spec->bidirectional = both;
     spec->bias = node->n_input > 3 && *node->input[3];
     set_output(spec, end ? "last" : "all");
+    spec->reset = onnx_int_of(node, "linear_before_reset", 0) ? RESET_AFTER : RESET_BEFORE;
     Node *added = onnx_add(reader, node, layer, spec, 1, &x->node);
     if (!added || !fill(reader, node, added, kind)) return;
     if (*node->output[0]) onnx_value_named(reader, node->output[0])->node = -1;
     OnnxValue *result = every ? every : end;
     result->node = added->index;
-    result->axes = every ? "TDNH" : "DNH";
+    result->axes = every ? batch_first ? "NTDH" : "TDNH" : batch_first ? "NDH" : "DNH";
 }

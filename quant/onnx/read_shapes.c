@@ -23,17 +23,23 @@ const OnnxConstant *onnx_known_ints(OnnxReader *reader, const Onnx__NodeProto *n
     return NULL;
 }
 
+/* An end of a part of `rank` dimensions; below 0 it counts from behind, and none lies outside. */
+static int64_t end_of(const Onnx__NodeProto *node, const char *name, int64_t absent, int rank) {
+    int64_t at = onnx_int_of(node, name, absent);
+    if (at < 0) at += rank;
+    return at < 0 ? 0 : at > rank ? rank : at;
+}
+
 void onnx_read_shape(OnnxReader *reader, const Onnx__NodeProto *node) {
     int in = onnx_real(reader, node, 0);
     if (in < 0) return;
     const Shape *shape = &reader->net->node[in].shape;
-    OnnxConstant *ints = onnx_new_ints(reader, shape->rank + 1);
-    ints->i[0] = ONNX_BATCH;
-    for (int d = 0; d < shape->rank; d++) ints->i[1 + d] = shape->dim[d];
-    if (onnx_attribute_find(node, "start") || onnx_attribute_find(node, "end"))
-        onnx_fault(reader, node, "start and end cannot be had");
-    else
-        onnx_makes_known(reader, node, ints);
+    int64_t start = end_of(node, "start", 0, shape->rank + 1),
+            end = end_of(node, "end", shape->rank + 1, shape->rank + 1);
+    OnnxConstant *ints = onnx_new_ints(reader, end > start ? (int)(end - start) : 0);
+    for (int64_t d = start; d < end; d++)
+        ints->i[d - start] = d == 0 ? ONNX_BATCH : shape->dim[d - 1];
+    onnx_makes_known(reader, node, ints);
 }
 
 /* The dimensions of a result of `rank` that the axes name, as bits. */
@@ -44,6 +50,27 @@ static unsigned axes_of(const OnnxConstant *axes, int rank) {
         bits |= axis >= 0 && axis < rank ? 1u << axis : 1; /* outside: as bad as the batch */
     }
     return bits;
+}
+
+/* The node of the net whose value input 0 is, and the sample's shape in the file, which has no
+ * dimensions if that is one number; -1: a fault is noted. */
+static int real_shape(OnnxReader *reader, const Onnx__NodeProto *node, Shape *sample) {
+    const OnnxValue *x = onnx_value(reader, node, 0);
+    bool single = x && onnx_is_single(x);
+    int in = single ? x->node : onnx_real(reader, node, 0);
+    if (in >= 0) *sample = single ? (Shape){0} : reader->net->node[in].shape;
+    return in;
+}
+
+/* What the node makes is the value of `in` under that shape. */
+static void makes_shape(OnnxReader *reader, const Onnx__NodeProto *node, int in,
+                        const Shape *shape) {
+    if (shape->rank == 0)
+        onnx_makes_single(reader, node, in);
+    else if (shape_equal(shape, &reader->net->node[in].shape))
+        onnx_makes(reader, node, in);
+    else
+        onnx_add(reader, node, layer_find("reshape"), shape, 1, &in);
 }
 
 /* Squeeze and Unsqueeze. Of known numbers: between one number and a list of one. Of a value: sizes
@@ -59,10 +86,11 @@ void onnx_read_squeeze(OnnxReader *reader, const Onnx__NodeProto *node) {
         onnx_makes_known(reader, node, other);
         return;
     }
-    int in = onnx_real(reader, node, 0);
+    Shape sample, shape = {0};
+    int in = real_shape(reader, node, &sample);
     if (in < 0) return;
     const OnnxConstant *axes = onnx_ints(reader, node, "axes", 1);
-    Shape from = shape_batched(&reader->net->node[in].shape, 2), shape = {0};
+    Shape from = shape_batched(&sample, 2);
     int rank = goes || !axes ? from.rank : from.rank + (int)axes->count; /* that axes are of */
     unsigned named = axes && axes->count <= MAX_RANK ? axes_of(axes, rank) : 1;
     bool ok = !(named & 1) && rank <= MAX_RANK;
@@ -72,8 +100,8 @@ void onnx_read_squeeze(OnnxReader *reader, const Onnx__NodeProto *node) {
         ok = size > 0 && !(goes && is_named && size != 1);
         if (!(goes && is_named)) shape.dim[shape.rank++] = size;
     }
-    if (ok && shape.rank && shape_count(&shape) == shape_count(&reader->net->node[in].shape))
-        onnx_add(reader, node, layer_find("reshape"), &shape, 1, &in);
+    if (ok && shape_count(&shape) == shape_count(&sample))
+        makes_shape(reader, node, in, &shape);
     else
         onnx_fault(reader, node, "only sizes of 1, and not the batch, go or come");
 }
@@ -123,7 +151,35 @@ static void reshape_known(OnnxReader *reader, const Onnx__NodeProto *node,
         onnx_makes_known(reader, node, other);
 }
 
-/* The batch stays the first dimension; -1 stands for what is left, 0 for the size as it is. */
+/* What Reshape says of a sample: 0 is the size as it is, -1 what is left. False: they do not make
+ * as many numbers, or the batch does not stay the first dimension. */
+static bool read_sizes(const OnnxReader *reader, const Onnx__NodeProto *node,
+                       const OnnxConstant *to, const Shape *from, Shape *shape) {
+    int64_t left = (int64_t)shape_count(from), product = 1;
+    int free_dim = -1;
+    *shape = (Shape){.rank = (int)to->count - 1};
+    for (int d = 1; d <= shape->rank; d++) {
+        int64_t size = to->i[d];
+        if (size == 0 && d <= from->rank && !onnx_int_of(node, "allowzero", 0))
+            size = from->dim[d - 1];
+        if (size == -1 && free_dim < 0) {
+            free_dim = d - 1;
+            continue;
+        }
+        if (size < 1 || size > left || (product *= size) > left) return false;
+        shape->dim[d - 1] = (int)size;
+    }
+    /* the batch: its size, or what is left when all others are known */
+    bool batch = to->i[0] == ONNX_BATCH || to->i[0] == 0 ||
+                 (reader->batch > 0 && to->i[0] == reader->batch) ||
+                 (to->i[0] == -1 && free_dim < 0);
+    if (free_dim >= 0) {
+        shape->dim[free_dim] = (int)(left / product);
+        product *= left / product;
+    }
+    return batch && product == left;
+}
+
 void onnx_read_reshape(OnnxReader *reader, const Onnx__NodeProto *node) {
     const OnnxConstant *to = onnx_ints(reader, node, "shape", 1),
                        *known = onnx_known(reader, node, 0);
@@ -136,49 +192,31 @@ void onnx_read_reshape(OnnxReader *reader, const Onnx__NodeProto *node) {
         reshape_known(reader, node, known, to);
         return;
     }
-    int in = onnx_real(reader, node, 0);
+    Shape from, shape;
+    int in = real_shape(reader, node, &from);
     if (in < 0) return;
-    const Shape *from = &reader->net->node[in].shape;
-    int64_t left = (int64_t)shape_count(from), product = 1;
-    Shape shape = {.rank = (int)to->count - 1};
-    int free_dim = -1;
-    for (int d = 1; d <= shape.rank; d++) {
-        int64_t size = to->i[d];
-        if (size == 0 && d <= from->rank && !onnx_int_of(node, "allowzero", 0))
-            size = from->dim[d - 1];
-        if (size == -1 && free_dim < 0) {
-            free_dim = d - 1;
-            continue;
-        }
-        if (size < 1 || size > left || (product *= size) > left) product = left + 1;
-        if (product > left) break;
-        shape.dim[d - 1] = (int)size;
-    }
-    /* the batch: its size, or what is left when all others are known */
-    bool batch = to->i[0] == ONNX_BATCH || to->i[0] == 0 ||
-                 (reader->batch > 0 && to->i[0] == reader->batch) ||
-                 (to->i[0] == -1 && free_dim < 0);
-    if (free_dim >= 0 && product <= left) {
-        shape.dim[free_dim] = (int)(left / product);
-        product *= left / product;
-    }
-    if (!batch || product != left || shape.rank < 1)
+    if (!read_sizes(reader, node, to, &from, &shape))
         onnx_fault(reader, node, "its shape does not keep the batch as its first dimension");
-    else if (shape.rank == 1 && free_dim == 0) /* [N, -1] */
+    else if (from.rank && shape.rank == 1 && to->i[1] == -1) /* [N, -1] */
         onnx_add(reader, node, layer_find("flatten"), NULL, 1, &in);
-    else
+    else if (from.rank && shape.rank)
         onnx_add(reader, node, layer_find("reshape"), &shape, 1, &in);
+    else
+        makes_shape(reader, node, in, &shape);
 }
 
 void onnx_read_flatten(OnnxReader *reader, const Onnx__NodeProto *node) {
-    int in = onnx_real(reader, node, 0);
+    Shape from;
+    int in = real_shape(reader, node, &from);
     if (in < 0) return;
     int64_t axis = onnx_int_of(node, "axis", 1);
-    if (axis < 0) axis += reader->net->node[in].shape.rank + 1;
+    if (axis < 0) axis += from.rank + 1;
     if (axis != 1)
         onnx_fault(reader, node, "axis is %lld, only 1 can be had", (long long)axis);
-    else
+    else if (from.rank)
         onnx_add(reader, node, layer_find("flatten"), NULL, 1, &in);
+    else
+        onnx_makes(reader, node, in);
 }
 
 /* Zeros, whatever their number: states that sequences begin with. */

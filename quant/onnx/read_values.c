@@ -36,6 +36,12 @@ OnnxValue *onnx_value(const OnnxReader *reader, const Onnx__NodeProto *node, siz
     return given ? onnx_value_named(reader, node->input[k]) : NULL;
 }
 
+OnnxValue *onnx_wanted(const OnnxReader *reader, const Onnx__NodeProto *node, size_t k) {
+    OnnxValue *value =
+        k < node->n_output && *node->output[k] ? onnx_value_named(reader, node->output[k]) : NULL;
+    return value && value->readers ? value : NULL;
+}
+
 const OnnxConstant *onnx_known(OnnxReader *reader, const Onnx__NodeProto *node, size_t k) {
     OnnxValue *value = onnx_value(reader, node, k);
     if (!value) return NULL;
@@ -50,21 +56,31 @@ bool onnx_is_padded(const OnnxValue *value) {
     return any;
 }
 
-int onnx_real(OnnxReader *reader, const Onnx__NodeProto *node, size_t k) {
+static int real_of(OnnxReader *reader, const Onnx__NodeProto *node, size_t k, bool padded) {
     const OnnxValue *value = onnx_value(reader, node, k);
     if (!value || value->tensor || value->constant || value->codes)
         onnx_fault(reader, node, "its input %zu is %s", k,
                    !value         ? "missing"
                    : value->codes ? "in codes: nothing dequantizes it"
                                   : "a constant");
-    else if (value->node >= 0 && value->axes)
-        onnx_fault(reader, node, "its input %zu has its dimensions in the order %s", k,
-                   value->axes);
-    else if (value->node >= 0 && onnx_is_padded(value))
+    else if (value->node >= 0 && value->axes && !reader->axes)
+        onnx_fault(reader, node,
+                   onnx_is_single(value) ? "its input %zu is one number a sample, without axes: %s"
+                                         : "its input %zu has its dimensions in the order %s",
+                   k, value->axes);
+    else if (value->node >= 0 && !padded && onnx_is_padded(value))
         onnx_fault(reader, node, "it reads a padded value");
     else
         return value->node;
     return -1;
+}
+
+int onnx_real(OnnxReader *reader, const Onnx__NodeProto *node, size_t k) {
+    return real_of(reader, node, k, false);
+}
+
+int onnx_padded(OnnxReader *reader, const Onnx__NodeProto *node) {
+    return real_of(reader, node, 0, true);
 }
 
 static OnnxValue *made(const OnnxReader *reader, const Onnx__NodeProto *node) {
@@ -73,7 +89,21 @@ static OnnxValue *made(const OnnxReader *reader, const Onnx__NodeProto *node) {
 
 void onnx_makes(OnnxReader *reader, const Onnx__NodeProto *node, int index) {
     OnnxValue *value = made(reader, node);
-    if (value) value->node = index; /* a recurrent layer may give where it ends alone */
+    if (!value) return; /* a recurrent layer may give where it ends alone */
+    value->node = index;
+    value->axes = reader->axes;
+}
+
+bool onnx_is_single(const OnnxValue *value) {
+    return value->axes && strcmp(value->axes, "N") == 0;
+}
+
+void onnx_makes_single(OnnxReader *reader, const Onnx__NodeProto *node, int index) {
+    onnx_makes(reader, node, index);
+    if (reader->net->node[index].shape.rank > 1 &&
+        !onnx_add(reader, node, layer_find("flatten"), NULL, 1, &index))
+        return;
+    made(reader, node)->axes = "N";
 }
 
 void onnx_makes_known(OnnxReader *reader, const Onnx__NodeProto *node, OnnxConstant *constant) {
