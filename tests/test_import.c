@@ -194,6 +194,8 @@ static void other_files_are_refused(void **state) {
     refused("dict", "lenet5", ERROR_INPUT, "do not fit the net lenet5");
     refused("float", scratch_path("small.net"), ERROR_INPUT, "is a stair model already");
     refused("float", NULL, ERROR_INPUT, "is a stair model already");
+    assert_null(model_import(scratch_path("dict"), scratch_path("small.net"), "fc", &error));
+    assert_error(&error, ERROR_USAGE, "has no graph: --graph-output cannot be given");
     refused("none", NULL, ERROR_INPUT, "too short");
     refused("zip", "mlp", ERROR_INPUT, "this is a zip archive");
     refused("none", "mlp", ERROR_INPUT, "too short");
