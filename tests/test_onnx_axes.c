@@ -26,11 +26,49 @@ static void values_are_transposed(void **state) {
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
         b = onnx_build();
         set_ints(b, build_node(b, "Transpose", "x", "y"), "perm", 4, wrong[i]);
-        is_refused(b, "y", i < 2 ? "the batch does not stay" : "does not name each dimension");
+        is_refused(b, "y", "it is no order of all dimensions with the batch first");
     }
     b = onnx_build();
     build_node(b, "Transpose", "x", "y"); /* all turned round */
-    is_refused(b, "y", "the batch does not stay the first dimension");
+    is_refused(b, "y", "it is no order of all dimensions with the batch first");
+}
+
+/* What PyTorch before opset 13 and others write around an operator along the last dimension. */
+static void transposes_in_a_row_are_one(void **state) {
+    (void)state;
+    static const int64_t there[][4] = {{0, 3, 2, 1}, {0, 2, 3, 1}},
+                         back[][4] = {{0, 3, 2, 1}, {0, 3, 1, 2}};
+    for (int i = 0; i < 2; i++) {
+        Build *b = onnx_build();
+        b->opset.version = 11;
+        set_ints(b, build_node(b, "Transpose", "x", "t"), "perm", 4, there[i]);
+        set_int(b, build_node(b, "Softmax", "t", "s"), "axis", 3);
+        set_ints(b, build_node(b, "Transpose", "s", "y"), "perm", 4, back[i]);
+        gives_net(b, "y", X "s = softmax x\n");
+    }
+    Build *b = onnx_build(); /* what something else reads stays */
+    INTS(b, build_node(b, "Transpose", "x", "t"), "perm", 0, 3, 1, 2);
+    INTS(b, build_node(b, "Transpose", "t", "back"), "perm", 0, 2, 3, 1);
+    INTS(b, build_node(b, "Transpose", "t", "other"), "perm", 0, 2, 1, 3);
+    build_node(b, "Add", "other back", "y");
+    gives_net(b, "y",
+              X "t = transpose x order=3x1x2\nback = transpose t order=2x3x1\n"
+                "other = transpose t order=2x1x3\ny = add other back\n");
+    b = onnx_build(); /* under another name, too */
+    INTS(b, build_node(b, "Transpose", "x", "t"), "perm", 0, 3, 1, 2);
+    build_node(b, "Identity", "t", "i");
+    INTS(b, build_node(b, "Transpose", "i", "back"), "perm", 0, 2, 3, 1);
+    INTS(b, build_node(b, "Transpose", "t", "other"), "perm", 0, 2, 1, 3);
+    build_node(b, "Add", "other back", "y");
+    gives_net(b, "y",
+              X "t = transpose x order=3x1x2\nback = transpose t order=2x3x1\n"
+                "other = transpose t order=2x1x3\ny = add other back\n");
+    b = onnx_build(); /* joined values are turned alike */
+    INTS(b, build_node(b, "Transpose", "x", "t"), "perm", 0, 1, 3, 2);
+    set_int(b, build_node(b, "Concat", "t x", "y"), "axis", 3);
+    gives_net(b, "y",
+              X "y = transpose x order=2x1x3\ny_2 = transpose x order=3x1x2\n"
+                "y_3 = concat y y_2\ny_4 = transpose y_3 order=2x3x1\n");
 }
 
 /* [N, C, T] as PyTorch brings it from a convolution to an LSTM: x.permute(2, 0, 1). */
@@ -203,6 +241,7 @@ static void softmax_runs_along_any_dimension(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(values_are_transposed),
+        cmocka_unit_test(transposes_in_a_row_are_one),
         cmocka_unit_test(a_sequence_of_columns_is_turned),
         cmocka_unit_test(parts_are_sliced),
         cmocka_unit_test(sizes_are_sliced),

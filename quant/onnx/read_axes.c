@@ -12,13 +12,42 @@ static Shape taken(const Shape *from, const Shape *order) {
     return shape;
 }
 
+/* The transpose that makes the value of `in`, if it can be taken back: it was added last, one value
+ * of the graph is its, and only `node` reads that; else NULL. */
+static const TransposeSpec *lone_transpose(const OnnxReader *reader, const Onnx__NodeProto *node,
+                                           int in) {
+    const Node *before = &reader->net->node[in];
+    if (before->layer != layer_find("transpose") || in != reader->net->nodes - 1 ||
+        reader->given.grid[in])
+        return NULL;
+    const OnnxValue *only = NULL;
+    for (int i = 0; i < reader->values; i++) {
+        if (reader->value[i].node != in) continue;
+        if (only) return NULL;
+        only = &reader->value[i];
+    }
+    bool read = false;
+    for (size_t k = 0; only && k < node->n_input; k++) read |= onnx_value(reader, node, k) == only;
+    return read && only->readers == 1 ? before->spec : NULL;
+}
+
+/* Two transposes in a row are one, or none: what a tool turned before and after an operator may be
+ * what is turned here. */
 static int add_transpose(OnnxReader *reader, const Onnx__NodeProto *node, int in,
                          const Shape *order) {
     bool turns = false;
     for (int d = 0; d < order->rank; d++) turns |= order->dim[d] != d + 1;
+    if (!turns) return in;
+    const TransposeSpec *before = lone_transpose(reader, node, in);
+    if (before) {
+        Shape both = taken(&before->order, order);
+        in = reader->net->node[in].in[0];
+        graph_drop(reader->net);
+        return add_transpose(reader, node, in, &both);
+    }
     TransposeSpec spec = {.order = *order};
-    Node *added = turns ? onnx_add(reader, node, layer_find("transpose"), &spec, 1, &in) : NULL;
-    return turns ? added ? added->index : -1 : in;
+    Node *added = onnx_add(reader, node, layer_find("transpose"), &spec, 1, &in);
+    return added ? added->index : -1;
 }
 
 static int add_reshape(OnnxReader *reader, const Onnx__NodeProto *node, int in,
@@ -28,15 +57,26 @@ static int add_reshape(OnnxReader *reader, const Onnx__NodeProto *node, int in,
     return added ? added->index : -1;
 }
 
-int onnx_to_front(OnnxReader *reader, const Onnx__NodeProto *node, int in, unsigned axes,
-                  OnnxFront *front) {
+/* order: as of a transpose. The other dimensions come in their order, or in that of `before`, a
+ * transpose that is then undone as far as may be (NULL: none). */
+static Shape order_of(int rank, unsigned axes, const TransposeSpec *before) {
+    Shape order = {.rank = rank};
+    int at = 0;
+    for (int d = 1; d <= rank; d++)
+        if (axes >> d & 1) order.dim[at++] = d;
+    for (int was = 1; was <= rank; was++)
+        for (int d = 1; d <= rank; d++)
+            if (!(axes >> d & 1) && (before ? before->order.dim[d - 1] : d) == was)
+                order.dim[at++] = d;
+    return order;
+}
+
+/* `alone`: no other value has to have its dimensions in the same order. */
+static int bring(OnnxReader *reader, const Onnx__NodeProto *node, int in, unsigned axes, bool alone,
+                 OnnxFront *front) {
     Shape was = reader->net->node[in].shape, merged = {.rank = 1, .dim = {1}};
-    int named = 0;
-    front->order = (Shape){.rank = was.rank};
-    for (int d = 1; d <= was.rank; d++)
-        if (axes >> d & 1) front->order.dim[named++] = d;
-    for (int d = 1, at = named; d <= was.rank; d++)
-        if (!(axes >> d & 1)) front->order.dim[at++] = d;
+    int named = __builtin_popcount(axes);
+    front->order = order_of(was.rank, axes, alone ? lone_transpose(reader, node, in) : NULL);
     front->turned = taken(&was, &front->order);
     bool many = was.rank - named > SPATIAL; /* the rest, then, as one */
     for (int d = 0; d < was.rank; d++)
@@ -48,6 +88,11 @@ int onnx_to_front(OnnxReader *reader, const Onnx__NodeProto *node, int in, unsig
             merged.dim[1] *= front->turned.dim[d];
     int turned = add_transpose(reader, node, in, &front->order);
     return turned < 0 ? -1 : add_reshape(reader, node, turned, &merged);
+}
+
+int onnx_to_front(OnnxReader *reader, const Onnx__NodeProto *node, int in, unsigned axes,
+                  OnnxFront *front) {
+    return bring(reader, node, in, axes, true, front);
 }
 
 int onnx_from_front(OnnxReader *reader, const Onnx__NodeProto *node, int in,
@@ -93,7 +138,7 @@ void onnx_join_values(OnnxReader *reader, const Onnx__NodeProto *node) {
         }
     }
     for (int k = 0; k < inputs; k++)
-        if ((in[k] = onnx_to_front(reader, node, in[k], 1u << axis, &front)) < 0) return;
+        if ((in[k] = bring(reader, node, in[k], 1u << axis, false, &front)) < 0) return;
     Node *joined = onnx_add(reader, node, layer_find("concat"), NULL, inputs, in);
     if (joined) onnx_from_front(reader, node, joined->index, &front);
 }
@@ -147,21 +192,19 @@ void onnx_read_transpose(OnnxReader *reader, const Onnx__NodeProto *node) {
     }
     int in = onnx_real(reader, node, 0);
     if (in < 0) return;
-    int rank = reader->net->node[in].shape.rank;
-    Shape order = {.rank = rank};
-    bool batch_first = perm && perm->n_ints == (size_t)rank + 1 && perm->ints[0] == 0;
-    for (int d = 0; batch_first && d < rank; d++)
-        order.dim[d] =
-            perm->ints[1 + d] > 0 && perm->ints[1 + d] <= rank ? (int)perm->ints[1 + d] : MAX_RANK;
-    if (!batch_first) {
-        onnx_fault(reader, node, "the batch does not stay the first dimension");
+    Shape order = {.rank = reader->net->node[in].shape.rank};
+    unsigned seen = 0;
+    bool batch_first = perm && perm->n_ints == (size_t)order.rank + 1 && perm->ints[0] == 0;
+    for (int d = 0; batch_first && d < order.rank; d++) {
+        int64_t from = perm->ints[1 + d];
+        if (from < 1 || from > order.rank) break;
+        order.dim[d] = (int)from;
+        seen |= 1u << from;
+    }
+    if (!batch_first || seen != (2u << order.rank) - 2) {
+        onnx_fault(reader, node, "it is no order of all dimensions with the batch first");
         return;
     }
-    TransposeSpec spec = {.order = order};
-    bool same = true;
-    for (int d = 0; d < rank; d++) same &= order.dim[d] == d + 1;
-    if (same)
-        onnx_passes(reader, node, 0);
-    else
-        onnx_add(reader, node, layer_find("transpose"), &spec, 1, &in);
+    int index = add_transpose(reader, node, in, &order);
+    if (index >= 0) onnx_makes(reader, node, index);
 }

@@ -119,7 +119,7 @@ static bool give_last(OnnxReader *reader, const Onnx__NodeProto *node, int index
     RecurrentLayerSpec spec = *(const RecurrentLayerSpec *)all.spec;
     set_output(&spec, "last");
     Error reason = {0};
-    net->nodes--;
+    graph_drop(net);
     Node *last = graph_add(net, all.name, all.layer, &spec, all.inputs, all.in, &reason);
     CHECK(last, "%s: %s", all.name, reason.message);
     for (int p = 0; p < last->params; p++)
