@@ -123,21 +123,14 @@ static void parts_are_sliced(void **state) {
 
     static const struct {
         int64_t start, end, axis, step;
-        const char *told;
     } wrong[] = {
-        {0, 1, 0, 1, "of the batch"},
-        {1, INT64_MAX, 0, 1, "of the batch"},
-        {3, 0, 2, -1, "of the batch, backwards"},
-        {2, 2, 2, 1, "nothing is left"},
-        {9, 12, 2, 1, "nothing is left"},
-        {0, 1, 4, 1, "nothing is left"},
-        {0, 1, INT64_MIN, 1, "nothing is left"},
-        {0, 4, 2, 0, "backwards"},
+        {0, 1, 0, 1},  {1, INT64_MAX, 0, 1}, {3, 0, 2, -1},        {2, 2, 2, 1},
+        {9, 12, 2, 1}, {0, 1, 4, 1},         {0, 1, INT64_MIN, 1}, {0, 4, 2, 0},
     };
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
         b = onnx_build();
         add_slice(b, "y", 1, &wrong[i].start, &wrong[i].end, &wrong[i].axis, &wrong[i].step);
-        is_refused(b, "y", wrong[i].told);
+        is_refused(b, "y", "it cuts the batch, goes backwards, or leaves nothing");
     }
     b = onnx_build();
     add_slice(b, "y", 1, LIST(0), NULL, NULL, NULL);
@@ -185,7 +178,8 @@ static void places_are_gathered(void **state) {
         if (rows[i].net)
             gives_net(b, "y", rows[i].net);
         else
-            is_refused(b, "y", "of the batch, or at places that are not known or in no order");
+            is_refused(b, "y",
+                       "it takes of the batch, or at places that are not known or unevenly spaced");
     }
 }
 
@@ -201,7 +195,7 @@ static void values_are_joined_along_any_dimension(void **state) {
     for (size_t i = 0; i < sizeof axes / sizeof *axes; i++) {
         b = onnx_build();
         set_int(b, build_node(b, "Concat", "x x", "y"), "axis", axes[i]);
-        is_refused(b, "y", "along the batch, or no dimension");
+        is_refused(b, "y", "it joins along the batch, or along no dimension");
     }
     b = onnx_build();
     add_slice(b, "s", 1, LIST(0), LIST(2), LIST(2), NULL);

@@ -195,7 +195,7 @@ static void means_are_over_any_dimension(void **state) {
         Build *b = onnx_build();
         Onnx__NodeProto *mean = build_node(b, "ReduceMean", "x", "y");
         if (i) set_ints(b, mean, "axes", 1, &wrong[i - 1]);
-        is_refused(b, "y", "the mean over the batch, or over no dimension");
+        is_refused(b, "y", "it takes the mean over the batch, or over no dimension");
     }
 }
 

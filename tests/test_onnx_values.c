@@ -59,7 +59,7 @@ static void a_value_of_one_dimension_is_no_vector(void **state) {
         const char *inputs = strchr(ops[i], ' ') + 1;
         memcpy(op, ops[i], (size_t)(inputs - ops[i] - 1));
         build_node(b, op, inputs, "y");
-        is_refused(b, "y", "is one number a sample, without axes: N");
+        is_refused(b, "y", "is one number a sample, [N]");
     }
     Build *b = line_build();
     build_node(b, "Flatten", "v", "f");

@@ -126,7 +126,7 @@ void onnx_join_values(OnnxReader *reader, const Onnx__NodeProto *node) {
     int axis = onnx_axis(node, 1, first.rank + 1);
     OnnxFront front;
     if (!axis) {
-        onnx_fault(reader, node, "along the batch, or no dimension");
+        onnx_fault(reader, node, "it joins along the batch, or along no dimension");
         return;
     }
     for (int k = 0; k < inputs; k++) {

@@ -71,7 +71,7 @@ static void slice_known(OnnxReader *reader, const Onnx__NodeProto *node, const S
     if (s->count == 1 && part.step > 0)
         onnx_makes_known(reader, node, ints);
     else
-        onnx_fault(reader, node, "of several dimensions, or backwards");
+        onnx_fault(reader, node, "it cuts sizes backwards, or in several dimensions");
 }
 
 static void slice_value(OnnxReader *reader, const Onnx__NodeProto *node, const Slices *s) {
@@ -87,7 +87,7 @@ static void slice_value(OnnxReader *reader, const Onnx__NodeProto *node, const S
         Part part = slice_number(s, i, size);
         if (part.step < 1 || part.begin >= part.end ||
             (batch && (part.begin || part.end != size || part.step != 1))) {
-            onnx_fault(reader, node, "of the batch, backwards, or nothing is left");
+            onnx_fault(reader, node, "it cuts the batch, goes backwards, or leaves nothing");
             return;
         }
         if (!batch) in = add_part(reader, node, in, (int)axis, part);
@@ -152,7 +152,8 @@ static void gather_value(OnnxReader *reader, const Onnx__NodeProto *node) {
     Part part;
     if (axis < 1 || axis > from.rank || !even_part(at, from.dim[axis - 1], &part) ||
         from.rank + at->shape.rank > MAX_RANK) {
-        onnx_fault(reader, node, "of the batch, or at places that are not known or in no order");
+        onnx_fault(reader, node,
+                   "it takes of the batch, or at places that are not known or unevenly spaced");
         return;
     }
     for (int d = 0; d < from.rank; d++)

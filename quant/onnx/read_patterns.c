@@ -129,7 +129,7 @@ void onnx_read_reducemean(OnnxReader *reader, const Onnx__NodeProto *node) {
         seen |= axis > 0 && axis < rank ? 1u << axis : 1;
     }
     if (!seen || seen & 1) {
-        onnx_fault(reader, node, "the mean over the batch, or over no dimension");
+        onnx_fault(reader, node, "it takes the mean over the batch, or over no dimension");
         return;
     }
     bool turned = seen & 2 || rank > 2 + SPATIAL;

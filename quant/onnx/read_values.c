@@ -65,7 +65,7 @@ static int real_of(OnnxReader *reader, const Onnx__NodeProto *node, size_t k, bo
                                   : "a constant");
     else if (value->node >= 0 && value->axes && !reader->axes)
         onnx_fault(reader, node,
-                   onnx_is_single(value) ? "its input %zu is one number a sample, without axes: %s"
+                   onnx_is_single(value) ? "its input %zu is one number a sample, [%s]"
                                          : "its input %zu has its dimensions in the order %s",
                    k, value->axes);
     else if (value->node >= 0 && !padded && onnx_is_padded(value))
