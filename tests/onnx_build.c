@@ -71,6 +71,15 @@ void set_word(Build *b, Onnx__NodeProto *to, const char *name, const char *word)
     a->s.data = (uint8_t *)(char *)word;
 }
 
+void set_words(Build *b, Onnx__NodeProto *to, const char *name, int count,
+               const char *const *words) {
+    Onnx__AttributeProto *a = onnx_attribute(&b->graph, to, name, ATTRIBUTE(STRINGS));
+    a->n_strings = (size_t)count;
+    a->strings = arena_alloc(b->graph.arena, sizeof *a->strings * a->n_strings);
+    for (int i = 0; i < count; i++)
+        a->strings[i] = (ProtobufCBinaryData){strlen(words[i]), (uint8_t *)(char *)words[i]};
+}
+
 void set_int(Build *b, Onnx__NodeProto *to, const char *name, int64_t value) {
     Onnx__AttributeProto *a = onnx_attribute(&b->graph, to, name, ATTRIBUTE(INT));
     a->has_i = true;

@@ -29,6 +29,8 @@ Build *onnx_build(void);
 Onnx__NodeProto *build_node(Build *b, const char *op, const char *inputs, const char *out);
 void set_int(Build *b, Onnx__NodeProto *to, const char *name, int64_t value);
 void set_word(Build *b, Onnx__NodeProto *to, const char *name, const char *word);
+void set_words(Build *b, Onnx__NodeProto *to, const char *name, int count,
+               const char *const *words);
 void set_ints(Build *b, Onnx__NodeProto *to, const char *name, int count, const int64_t *values);
 #define INTS(b, to, name, ...)                                                                     \
     set_ints(b, to, name, (int)(sizeof((int64_t[]){__VA_ARGS__}) / sizeof(int64_t)),               \

@@ -144,11 +144,13 @@ static void sizes_are_sliced(void **state) {
     add_longs(b, "zero", 1, LIST(0));
     add_longs(b, "two", 1, LIST(2));
     add_longs(b, "rest", 1, LIST(-1));
+    add_longs(b, "far", 1, LIST(INT64_MAX));
     build_node(b, "Shape", "x", "shape");
+    build_node(b, "Slice", "shape two far zero far", "lines"); /* one place */
     build_node(b, "Slice", "shape zero two", "head");
-    build_node(b, "Concat", "head rest", "to");
+    build_node(b, "Concat", "head lines rest", "to");
     build_node(b, "Reshape", "x to", "y");
-    gives_net(b, "y", X "y = reshape x shape=2x16\n");
+    gives_net(b, "y", X "y = reshape x shape=2x4x4\n");
 }
 
 static void places_are_gathered(void **state) {

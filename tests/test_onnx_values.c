@@ -62,6 +62,10 @@ static void a_value_of_one_dimension_is_no_vector(void **state) {
         is_refused(b, "y", "is one number a sample, [N]");
     }
     Build *b = line_build();
+    add_floats(b, "k", SHAPE(1, 1), 0);
+    build_node(b, "Add", "v k", "y"); /* [1, N] */
+    is_refused(b, "y", "is one number a sample");
+    b = line_build();
     build_node(b, "Flatten", "v", "f");
     build_node(b, "Add", "f v", "y"); /* [N, 1] + [N] is [N, N] */
     is_refused(b, "y", "is one number a sample");
@@ -72,6 +76,13 @@ static void a_value_of_one_dimension_is_no_vector(void **state) {
     INTS(b, build_node(b, "Transpose", "r", "t"), "perm", 1, 0, 2);
     build_node(b, "Conv", "t w", "y");
     is_refused(b, "y", "y (Conv): its input 0 has its dimensions in the order TNH");
+    b = onnx_build(); /* zeros at the end of a sequence are none of its steps */
+    add_longs(b, "shape", 3, (const int64_t[]){0, 8, 4});
+    add_longs(b, "pads", 6, (const int64_t[]){0, 0, 0, 0, 0, 1});
+    build_node(b, "Reshape", "x shape", "r");
+    build_node(b, "Pad", "r pads", "p");
+    INTS(b, build_node(b, "Transpose", "p", "y"), "perm", 1, 0, 2);
+    is_refused(b, "y", "it reads a padded value");
     b = line_build();
     set_int(b, build_node(b, "Flatten", "v", "y"), "axis", 0);
     is_refused(b, "y", "axis is 0, only 1 can be had");
@@ -167,6 +178,30 @@ static void a_sequence_may_have_the_batch_first(void **state) {
         }
 }
 
+/* Some tools say what is the case anyway. */
+static void activations_may_be_said(void **state) {
+    (void)state;
+    static const char *const words[] = {"Sigmoid", "Tanh", "Sigmoid", "Tanh", "Sigmoid"};
+    for (int i = 0; i < 6; i++) {
+        bool both = i == 4 || i == 5, usual = i == 2 || i == 4;
+        Build *b = onnx_build();
+        add_longs(b, "shape", 3, (const int64_t[]){0, 4, 8});
+        add_floats(b, "W", SHAPE(1 + both, 9, 8), 0);
+        add_floats(b, "R", SHAPE(1 + both, 9, 3), 0);
+        build_node(b, "Reshape", "x shape", "r");
+        Onnx__NodeProto *gru = build_node(b, "GRU", "r W R", "");
+        onnx_node_output(&b->graph, gru, "y");
+        set_int(b, gru, "hidden_size", 3);
+        set_int(b, gru, "layout", 1);
+        if (both) set_word(b, gru, "direction", "bidirectional");
+        bool other = i == 3; /* Tanh, Sigmoid */
+        set_words(b, gru, "activations", i == 5 || other ? 2 : i, words + other);
+        build_node(b, "Flatten", "y", "z");
+        /* read: what is behind it, which drops no direction, is to blame */
+        is_refused(b, "z", usual ? "z (Flatten)" : "from zeros on, with usual activations");
+    }
+}
+
 static Build *build_with_outputs(void) {
     Build *b = onnx_build();
     Onnx__NodeProto *pool = build_node(b, "MaxPool", "x", "p");
@@ -241,6 +276,7 @@ int main(void) {
         cmocka_unit_test(an_output_may_have_one_dimension),
         cmocka_unit_test(functions_of_each_number_ask_for_no_order),
         cmocka_unit_test(a_sequence_may_have_the_batch_first),
+        cmocka_unit_test(activations_may_be_said),
         cmocka_unit_test(one_output_is_chosen),
         cmocka_unit_test(sizes_have_a_start_and_an_end),
         cmocka_unit_test(a_graph_may_compute_nothing),

@@ -195,19 +195,21 @@ static bool reads_nothing(const OnnxReader *reader, const Onnx__NodeProto *node)
     return false;
 }
 
-/* The axes of all values that the node reads, if they have the same and numbers that are known have
- * none to be for; else NULL. */
+/* The axes of all values that the node reads, if they have the same and known numbers are single
+ * ones; else NULL. */
 static const char *common_axes(OnnxReader *reader, const Onnx__NodeProto *node) {
     const char *axes = NULL;
+    int most = 0; /* dimensions of a number that is known: more would be the result's, too */
     for (size_t k = 0; k < node->n_input; k++) {
         const OnnxConstant *known = onnx_known(reader, node, k);
         const OnnxValue *value = onnx_value(reader, node, k);
         if (known && known->count != 1) return NULL;
+        if (known && known->shape.rank > most) most = known->shape.rank;
         if (!value || known) continue;
         if (!value->axes || (axes && strcmp(axes, value->axes) != 0)) return NULL;
         axes = value->axes;
     }
-    return axes;
+    return axes && most <= (int)strlen(axes) ? axes : NULL;
 }
 
 static void read_node(OnnxReader *reader, const Onnx__NodeProto *node) {

@@ -14,10 +14,11 @@ static int64_t within(int64_t x, int64_t most) {
     return x < 0 ? 0 : x > most ? most : x;
 }
 
-/* As Slice says it: ends below 0 count from the end, and none lies outside. */
+/* As Slice says it: ends below 0 count from the end, and none lies outside; a step of the size and
+ * more leaves one place. */
 static Part part_of(int64_t begin, int64_t end, int64_t step, int64_t size) {
     return (Part){within(begin < 0 ? begin + size : begin, size),
-                  within(end < 0 ? end + size : end, size), step};
+                  within(end < 0 ? end + size : end, size), step > size ? size : step};
 }
 
 /* The node of the net whose value is the part of that of `in`, which may be all of it; -1: the
@@ -25,10 +26,8 @@ static Part part_of(int64_t begin, int64_t end, int64_t step, int64_t size) {
 static int add_part(OnnxReader *reader, const Onnx__NodeProto *node, int in, int axis, Part part) {
     int size = reader->net->node[in].shape.dim[axis - 1];
     if (part.begin == 0 && part.end == size && part.step == 1) return in;
-    SliceSpec spec = {.axis = axis,
-                      .begin = (int)part.begin,
-                      .end = (int)part.end,
-                      .step = (int)within(part.step, size)};
+    SliceSpec spec = {
+        .axis = axis, .begin = (int)part.begin, .end = (int)part.end, .step = (int)part.step};
     Node *added = onnx_add(reader, node, layer_find("slice"), &spec, 1, &in);
     return added ? added->index : -1;
 }

@@ -27,7 +27,7 @@ static bool is_recurrent(const Node *node) {
 /* The axes of input 0, which is the value of a node; NULL if they have no such names. */
 static const char *axes_of_input(const OnnxReader *reader, const Onnx__NodeProto *node) {
     const OnnxValue *x = onnx_value(reader, node, 0);
-    if (!x || x->node < 0 || x->codes) return NULL;
+    if (!x || x->node < 0 || x->codes || onnx_is_padded(x)) return NULL;
     if (x->axes) return x->axes;
     int rank = reader->net->node[x->node].shape.rank;
     return rank == 2 ? "NTH" : rank == 1 ? "NH" : NULL;
@@ -152,12 +152,28 @@ bool onnx_take_last(OnnxReader *reader, const Onnx__NodeProto *node) {
 
 /* --- the operator --- */
 
+/* Are the activations, if any are said, the cell's own, in each direction? */
+static bool own_activations(const Onnx__NodeProto *node, const OnnxRecurrent *kind,
+                            size_t directions) {
+    const Onnx__AttributeProto *said = onnx_attribute_find(node, "activations");
+    size_t each = 0;
+    while (each < ONNX_GATES && kind->activation[each]) each++;
+    if (said && said->n_strings != directions * each) return false;
+    for (size_t i = 0; said && i < said->n_strings; i++) {
+        const char *own = kind->activation[i % each];
+        if (said->strings[i].len != strlen(own) ||
+            memcmp(said->strings[i].data, own, said->strings[i].len) != 0)
+            return false;
+    }
+    return true;
+}
+
 /* Its attributes say nothing that the layer cannot do. */
-static bool is_usual(const Onnx__NodeProto *node, bool *both) {
+static bool is_usual(const Onnx__NodeProto *node, const OnnxRecurrent *kind, bool *both) {
     const Onnx__AttributeProto *direction = onnx_attribute_find(node, "direction");
     *both = direction && onnx_says(direction, "bidirectional");
     if (direction && !*both && !onnx_says(direction, "forward")) return false;
-    return !onnx_attribute_find(node, "activations") && !onnx_attribute_find(node, "clip") &&
+    return own_activations(node, kind, *both ? 2 : 1) && !onnx_attribute_find(node, "clip") &&
            !onnx_int_of(node, "input_forget", 0) && node->n_input < 8;
 }
 
@@ -215,11 +231,12 @@ void onnx_read_recurrent(OnnxReader *reader, const Onnx__NodeProto *node) {
     int64_t hidden = onnx_int_of(node, "hidden_size", 0);
     const Layer *layer = layer_find(kind->layer);
     if (!axes || strcmp(axes, batch_first ? "NTH" : "TNH") != 0 || (every && end) ||
-        onnx_wanted(reader, node, 2) || !is_usual(node, &both) || hidden < 1 || hidden > 1 << 14 ||
-        !begins_with_zeros(reader, node)) {
-        onnx_fault(reader, node,
-                   "only of steps x[T,N,F] (layout=1: x[N,T,F]), from zeros on, with usual "
-                   "activations and one result");
+        onnx_wanted(reader, node, 2) || !is_usual(node, kind, &both) || hidden < 1 ||
+        hidden > 1 << 14 || !begins_with_zeros(reader, node)) {
+        onnx_fault(
+            reader, node,
+            "only steps x[T,N,F] (layout=1: x[N,T,F]), from zeros on, with usual activations "
+            "and one result, can be had");
         return;
     }
     RecurrentLayerSpec *spec = onnx_spec(reader, layer, 1);

@@ -8,8 +8,10 @@
 
 #include "nn/layers/recurrent.h"
 
-static const OnnxRecurrent lstm = {"lstm", "LSTM", 4, {0, 3, 1, 2}}; /* i f g o -> i o f g */
-static const OnnxRecurrent gru = {"gru", "GRU", 3, {1, 0, 2}};       /* r z n -> z r n */
+static const OnnxRecurrent lstm = {
+    "lstm", "LSTM", 4, {0, 3, 1, 2}, {"Sigmoid", "Tanh", "Tanh"}}; /* i f g o -> i o f g */
+static const OnnxRecurrent gru = {
+    "gru", "GRU", 3, {1, 0, 2}, {"Sigmoid", "Tanh"}}; /* r z n -> z r n */
 
 const OnnxRecurrent *onnx_recurrent(const char *name) {
     bool is_lstm = strcmp(name, lstm.layer) == 0 || strcmp(name, lstm.op_type) == 0;
