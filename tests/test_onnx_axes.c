@@ -46,7 +46,16 @@ static void transposes_in_a_row_are_one(void **state) {
         set_ints(b, build_node(b, "Transpose", "s", "y"), "perm", 4, back[i]);
         gives_net(b, "y", X "s = softmax x\n");
     }
-    Build *b = onnx_build(); /* what something else reads stays */
+    Build *b = onnx_build(); /* behind weights, what follows them folded in */
+    add_floats(b, "w", SHAPE(4, 3), 0);
+    add_floats(b, "k", SHAPE(3), 0);
+    build_node(b, "MatMul", "x w", "m");
+    build_node(b, "Add", "m k", "a");
+    build_node(b, "Softmax", "a", "y");
+    gives_net(b, "y",
+              X "m = transpose x order=3x1x2\nm_2 = conv2d m out=3 kernel=1\n"
+                "y = softmax m_2\ny_2 = transpose y order=2x3x1\n");
+    b = onnx_build(); /* what something else reads stays */
     INTS(b, build_node(b, "Transpose", "x", "t"), "perm", 0, 3, 1, 2);
     INTS(b, build_node(b, "Transpose", "t", "back"), "perm", 0, 2, 3, 1);
     INTS(b, build_node(b, "Transpose", "t", "other"), "perm", 0, 2, 1, 3);

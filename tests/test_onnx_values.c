@@ -47,9 +47,9 @@ static void a_value_of_one_dimension_is_a_batch(void **state) {
 /* What mixes numbers would mix samples; and nobody knows what several numbers would be for. */
 static void a_value_of_one_dimension_is_no_vector(void **state) {
     (void)state;
-    static const char *const ops[] = {"Softmax v",  "Concat v v",  "MatMul v w",   "Gemm v w",
-                                      "Add v k",    "Div k v",     "ReduceMean v", "Shape v",
-                                      "Gather v i", "Transpose v", "Conv v w"};
+    static const char *const ops[] = {"Softmax v",   "Concat v v", "MatMul v w",   "Gemm v w",
+                                      "Add v k",     "Div k v",    "ReduceMean v", "Gather v i",
+                                      "Transpose v", "Conv v w"};
     for (size_t i = 0; i < sizeof ops / sizeof *ops; i++) {
         Build *b = line_build();
         add_floats(b, "w", SHAPE(4, 3), 0);
@@ -151,6 +151,44 @@ static void functions_of_each_number_ask_for_no_order(void **state) {
             gives_net(b, "y",
                       X "r = reshape x shape=4x8\na = lstm r hidden=3 bias=false\nd = dropout a\n"
                         "e = batchnorm d eps=1e-12\nm = mul e d\nc = lstm m hidden=3 bias=false\n");
+    }
+}
+
+/* Directions are a recurrent layer's: what is not one does not know how many there are. */
+static void directions_are_a_layers_own(void **state) {
+    (void)state;
+    Build *b = onnx_build();
+    add_longs(b, "shape", 3, (const int64_t[]){0, 4, 8});
+    add_longs(b, "direction", 1, (const int64_t[]){1});
+    add_floats(b, "W", SHAPE(1, 12, 8), 0);
+    add_floats(b, "R", SHAPE(1, 12, 3), 0);
+    build_node(b, "Reshape", "x shape", "r");
+    INTS(b, build_node(b, "Transpose", "r", "t"), "perm", 1, 0, 2);
+    set_int(b, build_node(b, "LSTM", "t W R", "a"), "hidden_size", 3);
+    build_node(b, "Dropout", "a", "d");
+    build_node(b, "Squeeze", "d direction", "s");
+    is_refused(b, "s", "d (Dropout): its input 0 has its dimensions in the order TDNH");
+}
+
+/* Sizes of a sequence with the steps first, from which PyTorch takes the batch for its states. */
+static void sizes_follow_the_order_of_axes(void **state) {
+    (void)state;
+    static const char *const nets[] = {X "r = reshape x shape=4x8\ny = flatten r\n",
+                                       X "r = reshape x shape=4x8\ny = reshape r shape=4x8\n",
+                                       X "r = reshape x shape=4x8\ny = reshape r shape=8x4\n"};
+    for (int i = 0; i < 3; i++) { /* [N, -1], [N, T, -1], [N, H, -1] of T N H */
+        Build *b = onnx_build();
+        static const int64_t at[][2] = {{1, 1}, {1, 0}, {1, 2}};
+        add_longs(b, "shape", 3, (const int64_t[]){0, 4, 8});
+        add_longs(b, "at", i ? 2 : 1, at[i]);
+        add_longs(b, "rest", 1, (const int64_t[]){-1});
+        build_node(b, "Reshape", "x shape", "r");
+        INTS(b, build_node(b, "Transpose", "r", "t"), "perm", 1, 0, 2);
+        build_node(b, "Shape", "t", "sizes");
+        build_node(b, "Gather", "sizes at", "some");
+        build_node(b, "Concat", "some rest", "to");
+        build_node(b, "Reshape", "r to", "y");
+        gives_net(b, "y", nets[i]);
     }
 }
 
@@ -275,6 +313,8 @@ int main(void) {
         cmocka_unit_test(a_value_of_one_dimension_is_no_vector),
         cmocka_unit_test(an_output_may_have_one_dimension),
         cmocka_unit_test(functions_of_each_number_ask_for_no_order),
+        cmocka_unit_test(directions_are_a_layers_own),
+        cmocka_unit_test(sizes_follow_the_order_of_axes),
         cmocka_unit_test(a_sequence_may_have_the_batch_first),
         cmocka_unit_test(activations_may_be_said),
         cmocka_unit_test(one_output_is_chosen),

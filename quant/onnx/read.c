@@ -209,7 +209,8 @@ static const char *common_axes(OnnxReader *reader, const Onnx__NodeProto *node) 
         if (!value->axes || (axes && strcmp(axes, value->axes) != 0)) return NULL;
         axes = value->axes;
     }
-    return axes && most <= (int)strlen(axes) ? axes : NULL;
+    bool apart = axes && strchr(axes, 'D'); /* directions are a recurrent layer's alone */
+    return axes && !apart && most <= (int)strlen(axes) ? axes : NULL;
 }
 
 static void read_node(OnnxReader *reader, const Onnx__NodeProto *node) {

@@ -188,6 +188,9 @@ bool onnx_turn(OnnxReader *reader, const Onnx__NodeProto *node);
 bool onnx_drop_direction(OnnxReader *reader, const Onnx__NodeProto *node);
 bool onnx_join_directions(OnnxReader *reader, const Onnx__NodeProto *node);
 bool onnx_take_last(OnnxReader *reader, const Onnx__NodeProto *node);
+/* The sizes of input 0 if its axes have another order than the net's, and how many; 0: they have
+ * not. */
+int onnx_named_sizes(const OnnxReader *reader, const Onnx__NodeProto *node, int64_t size[MAX_RANK]);
 /* Do a value's numbers come in the net's order, under whatever shape? */
 bool onnx_axes_in_order(const char *axes);
 void onnx_read_recurrent(OnnxReader *reader, const Onnx__NodeProto *node);

@@ -12,6 +12,11 @@ static Shape taken(const Shape *from, const Shape *order) {
     return shape;
 }
 
+/* Do all that read the value belong to a node that is read already? */
+static bool is_over(const OnnxReader *reader, const OnnxValue *value) {
+    return value->readers == 1 && value->reader >= 0 && reader->done[value->reader];
+}
+
 /* The transpose that makes the value of `in`, if it can be taken back: it was added last, one value
  * of the graph is its, and only `node` reads that; else NULL. */
 static const TransposeSpec *lone_transpose(const OnnxReader *reader, const Onnx__NodeProto *node,
@@ -22,7 +27,7 @@ static const TransposeSpec *lone_transpose(const OnnxReader *reader, const Onnx_
         return NULL;
     const OnnxValue *only = NULL;
     for (int i = 0; i < reader->values; i++) {
-        if (reader->value[i].node != in) continue;
+        if (reader->value[i].node != in || is_over(reader, &reader->value[i])) continue;
         if (only) return NULL;
         only = &reader->value[i];
     }

@@ -45,6 +45,20 @@ static int directions_of(const OnnxReader *reader, const Onnx__NodeProto *node) 
     return 1 + ((const RecurrentLayerSpec *)from->spec)->bidirectional;
 }
 
+int onnx_named_sizes(const OnnxReader *reader, const Onnx__NodeProto *node,
+                     int64_t size[MAX_RANK]) {
+    const OnnxValue *x = onnx_value(reader, node, 0);
+    if (!x || x->node < 0 || x->codes || !x->axes) return 0;
+    const Shape *shape = &reader->net->node[x->node].shape;
+    int directions = strchr(x->axes, 'D') ? directions_of(reader, node) : 1, rank = 0;
+    for (const char *axis = x->axes; *axis; axis++)
+        size[rank++] = *axis == 'N'   ? ONNX_BATCH
+                       : *axis == 'T' ? shape->dim[0]
+                       : *axis == 'D' ? directions
+                                      : shape->dim[shape->rank - 1] / directions;
+    return rank;
+}
+
 bool onnx_turn(OnnxReader *reader, const Onnx__NodeProto *node) {
     const char *axes = axes_of_input(reader, node);
     const Onnx__AttributeProto *perm = onnx_attribute_find(node, "perm");

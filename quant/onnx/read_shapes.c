@@ -31,14 +31,18 @@ static int64_t end_of(const Onnx__NodeProto *node, const char *name, int64_t abs
 }
 
 void onnx_read_shape(OnnxReader *reader, const Onnx__NodeProto *node) {
-    int in = onnx_real(reader, node, 0);
-    if (in < 0) return;
-    const Shape *shape = &reader->net->node[in].shape;
-    int64_t start = end_of(node, "start", 0, shape->rank + 1),
-            end = end_of(node, "end", shape->rank + 1, shape->rank + 1);
+    int64_t size[MAX_RANK];
+    int rank = onnx_named_sizes(reader, node, size);
+    int in = rank ? -1 : onnx_real(reader, node, 0);
+    if (in >= 0) {
+        const Shape *shape = &reader->net->node[in].shape;
+        rank = shape->rank + 1;
+        for (int d = 0; d < rank; d++) size[d] = d == 0 ? ONNX_BATCH : shape->dim[d - 1];
+    }
+    if (!rank) return;
+    int64_t start = end_of(node, "start", 0, rank), end = end_of(node, "end", rank, rank);
     OnnxConstant *ints = onnx_new_ints(reader, end > start ? (int)(end - start) : 0);
-    for (int64_t d = start; d < end; d++)
-        ints->i[d - start] = d == 0 ? ONNX_BATCH : shape->dim[d - 1];
+    for (int64_t d = start; d < end; d++) ints->i[d - start] = size[d];
     onnx_makes_known(reader, node, ints);
 }
 

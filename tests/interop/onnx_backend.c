@@ -29,7 +29,7 @@ typedef struct Case {
 /* Is every operator read? */
 static bool is_ours(const Onnx__GraphProto *graph) {
     for (size_t i = 0; i < graph->n_node; i++)
-        if (!onnx_reading(graph->node[i]->op_type)) return false;
+        if (!graph->node[i]->op_type || !onnx_reading(graph->node[i]->op_type)) return false;
     return true;
 }
 
