@@ -1,4 +1,4 @@
-/* Values at other places: steps, in bytes, along the dimensions of the result as bytes have them. */
+/* Values at other places: steps, in bytes, along the result's dimensions as bytes have them. */
 typedef struct {
     int32_t rank, count, first, size[7], step[7];
 } P_view_t;
