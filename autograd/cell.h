@@ -3,13 +3,15 @@
  * cell.
  *
  * In a step the sums are  input[g] = x_t W_ih' + b_ih  and  recur[g] = h_(t-1) W_hh' + b_hh,  one
- * row of H for each of the cell's gates. H: hidden size.
+ * row of H for each of the cell's gates. H: hidden size. A cell's last gates may be late: their
+ * recur is of the memory that the others make in this step, memory_t W_hh' + b_hh.
  *
  * To add one: autograd/cells/NAME.c with `const Cell NAME_cell`, and CELL(NAME) in
  * autograd/cells.def. */
 #pragma once
 
 #include <math.h>
+#include <stddef.h>
 
 /* One step of one sample. */
 typedef struct CellStep {
@@ -39,6 +41,12 @@ typedef struct Cell {
     int gates;
     void (*forward)(const CellStep *step);
     void (*backward)(const CellStep *step);
+    int late; /* how many gates are; 0: none */
+    /* If there are late ones: before forward, the other gates and memory, of their recur; before
+     * backward, dinput and drecur of the late gates. What these make of dL/dmemory_t is then in
+     * dmemory. */
+    void (*begin)(const CellStep *step);
+    void (*backward_late)(const CellStep *step);
 } Cell;
 
 #define CELL(name) extern const Cell name##_cell;

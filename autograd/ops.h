@@ -9,6 +9,7 @@
 #include "autograd/cell.h"
 #include "autograd/kernels/product.h"
 #include "autograd/tape.h"
+#include "autograd/view.h"
 #include "autograd/window.h"
 
 /* a + b and a * b, element by element; equal shapes. */
@@ -126,6 +127,9 @@ Tensor *op_avgpool(Tape *tape, Tensor *x, const Window *window, bool count_paddi
 
 /* The same elements under another shape of the same count. */
 Tensor *op_reshape(Tape *tape, Tensor *x, Shape shape);
+
+/* The elements of each sample of x that the view names: x[N,...] -> [N,view->shape]. */
+Tensor *op_view(Tape *tape, Tensor *x, const View *view);
 
 /* The channels of all inputs one behind the other: in[k][N,Ck,...] -> [N, sum of Ck,...]. */
 Tensor *op_concat(Tape *tape, int inputs, Tensor *const in[]);

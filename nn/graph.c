@@ -97,6 +97,20 @@ Node *graph_add(Graph *graph, const char *name, const Layer *layer, const void *
     return node;
 }
 
+void graph_drop(Graph *graph) {
+    const Node *last = &graph->node[--graph->nodes];
+    for (int i = 0; i < last->inputs; i++) {
+        Node *input = &graph->node[last->in[i]];
+        input->readers = 0;
+        for (int n = 0; n < graph->nodes; n++)
+            for (int k = 0; k < graph->node[n].inputs; k++)
+                if (graph->node[n].in[k] == input->index) {
+                    input->readers++;
+                    input->reader = n;
+                }
+    }
+}
+
 void node_param(Node *node, const char *name, Shape shape, bool trainable) {
     CHECK(node->params < NODE_PARAMS, "%s has too many parameters", node->name);
     Tensor *tensor = arena_zeros(node->arena, sizeof *tensor);

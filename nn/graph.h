@@ -70,6 +70,8 @@ char *graph_text(const Graph *graph, Arena *arena);
  * bytes) is copied. NULL and the reason, without a place, in *error. */
 Node *graph_add(Graph *graph, const char *name, const Layer *layer, const void *spec, int inputs,
                 const int in[], Error *error);
+/* Takes the last node back, whose parameters stay in the arena. */
+void graph_drop(Graph *graph);
 Graph *graph_new(const char *name);
 /* Names come from files and their paths: cut to fit, and what is not printable ASCII becomes '?'.
  */

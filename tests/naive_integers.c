@@ -9,6 +9,7 @@
 
 #include "nn/layers/conv.h"
 #include "nn/layers/pool.h"
+#include "nn/layers/view.h"
 #include "quant/rules/integers.h"
 
 /* Sizes are D H W; those that a shape has not are 1, in front. */
@@ -210,6 +211,30 @@ static void softmax(const QNode *q, const Image *x, int64_t *y) {
     }
 }
 
+/* A value's places counted dimension by dimension, channels first. */
+static size_t count_up(const Shape *shape, int at[MAX_RANK]) {
+    size_t i = 0;
+    for (int d = 0; d < shape->rank; d++) i = i * (size_t)shape->dim[d] + (size_t)at[d];
+    for (int d = shape->rank - 1; d >= 0 && ++at[d] == shape->dim[d]; d--) at[d] = 0;
+    return i;
+}
+
+/* transpose and slice, by their definitions: where the result has the place (i1, i2, ...). */
+static void moved(const QNode *q, const Image *x, int64_t *y) {
+    const Shape *to = &q->node->shape, *from = &q->from[0]->shape;
+    const TransposeSpec *turn = q->node->spec;
+    const SliceSpec *part = q->node->spec;
+    bool turns = strcmp(q->node->layer->name, "transpose") == 0;
+    int at[MAX_RANK] = {0};
+    for (size_t i = 0; i < shape_count(to); i++) {
+        int place[MAX_RANK];
+        for (int d = 0; d < to->rank; d++) place[turns ? turn->order.dim[d] - 1 : d] = at[d];
+        if (!turns) place[part->axis - 1] = part->begin + at[part->axis - 1] * part->step;
+        size_t element = count_up(from, place);
+        y[count_up(to, at)] = x->q[element];
+    }
+}
+
 /* The functions of one value, by their definitions. */
 static float function(const Node *node, float x) {
     const char *name = node->layer->name;
@@ -269,6 +294,8 @@ void naive_codes(const QuantNet *net, const Normalization *pixels, const uint8_t
             mul(q, x, code[i]);
         else if (strcmp(layer, "concat") == 0)
             concat(q, x, code[i]);
+        else if (strcmp(layer, "transpose") == 0 || strcmp(layer, "slice") == 0)
+            moved(q, x, code[i]);
         else if (strcmp(layer, "batchnorm") == 0)
             batchnorm(q, x, code[i]);
         else if (strcmp(layer, "softmax") == 0)

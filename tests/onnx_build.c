@@ -18,13 +18,17 @@ File onnx_pack(const Onnx__ModelProto *proto, Arena *arena) {
     return file;
 }
 
-Model *onnx_import(const uint8_t *data, size_t size, Error *error) {
+Model *onnx_import_value(const uint8_t *data, size_t size, const char *output, Error *error) {
     Arena *arena = arena_new();
     int64_t opset;
     const Onnx__ModelProto *proto = onnx_parse(data, size, arena, &opset, error);
-    Model *model = proto ? onnx_read_model(proto, opset, error) : NULL;
+    Model *model = proto ? onnx_read_model(proto, opset, output, error) : NULL;
     arena_free(arena);
     return model;
+}
+
+Model *onnx_import(const uint8_t *data, size_t size, Error *error) {
+    return onnx_import_value(data, size, NULL, error);
 }
 
 Model *onnx_imported(const File *file) {
@@ -75,6 +79,15 @@ void set_word(Build *b, Onnx__NodeProto *to, const char *name, const char *word)
     a->s.data = (uint8_t *)(char *)word;
 }
 
+void set_words(Build *b, Onnx__NodeProto *to, const char *name, int count,
+               const char *const *words) {
+    Onnx__AttributeProto *a = onnx_attribute(&b->graph, to, name, ATTRIBUTE(STRINGS));
+    a->n_strings = (size_t)count;
+    a->strings = arena_alloc(b->graph.arena, sizeof *a->strings * a->n_strings);
+    for (int i = 0; i < count; i++)
+        a->strings[i] = (ProtobufCBinaryData){strlen(words[i]), (uint8_t *)(char *)words[i]};
+}
+
 void set_int(Build *b, Onnx__NodeProto *to, const char *name, int64_t value) {
     Onnx__AttributeProto *a = onnx_attribute(&b->graph, to, name, ATTRIBUTE(INT));
     a->has_i = true;
@@ -113,11 +126,10 @@ void add_byte(Build *b, const char *name, Onnx__TensorProto__DataType type, int 
 }
 
 /* The graph's net as text, or the reason, owned by the arena. */
-static const char *net_of(Build *b, const char *out, bool *ok) {
+static const char *net_of(Build *b, const char *value, bool *ok) {
     Error error = {0};
-    onnx_output(&b->graph, out, &SHAPE(1));
     File file = onnx_pack(&b->model, b->graph.arena);
-    Model *model = onnx_import(file.data, file.size, &error);
+    Model *model = onnx_import_value(file.data, file.size, value, &error);
     *ok = model != NULL;
     const char *text = model ? graph_text(model->graph, b->graph.arena)
                              : arena_text(b->graph.arena, "%s", error.message);
@@ -125,15 +137,40 @@ static const char *net_of(Build *b, const char *out, bool *ok) {
     return text;
 }
 
-void gives_net(Build *b, const char *out, const char *net) {
+void value_gives_net(Build *b, const char *value, const char *net) {
     bool ok;
-    assert_string_equal(net_of(b, out, &ok), net);
+    assert_string_equal(net_of(b, value, &ok), net);
     arena_free(b->graph.arena);
 }
 
-void is_refused(Build *b, const char *out, const char *fragment) {
+void value_is_refused(Build *b, const char *value, const char *fragment) {
     bool ok;
-    const char *text = net_of(b, out, &ok);
+    const char *text = net_of(b, value, &ok);
     if (ok || !strstr(text, fragment)) fail_msg("expected \"%s\", have: %s", fragment, text);
     arena_free(b->graph.arena);
+}
+
+void gives_net(Build *b, const char *out, const char *net) {
+    onnx_output(&b->graph, out, &SHAPE(1));
+    value_gives_net(b, NULL, net);
+}
+
+void is_refused(Build *b, const char *out, const char *fragment) {
+    onnx_output(&b->graph, out, &SHAPE(1));
+    value_is_refused(b, NULL, fragment);
+}
+
+const float *gives_values(Build *b, const char *out, Shape *shape) {
+    onnx_output(&b->graph, out, &SHAPE(1));
+    File file = onnx_pack(&b->model, b->graph.arena);
+    Model *model = onnx_imported(&file);
+    Tape *tape = tape_new(false);
+    Tensor *x = tensor_zeros(tape->arena, SHAPE(2, 2, 4, 4));
+    for (size_t i = 0; i < x->count; i++) x->data[i] = -8 + (float)i / 4;
+    const Tensor *y = graph_forward(model->graph, &(Run){.tape = tape}, x, NULL);
+    *shape = y->shape;
+    const float *values = kept(b, y->data, sizeof *y->data * y->count);
+    tape_free(tape);
+    model_free(model);
+    return values;
 }

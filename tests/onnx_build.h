@@ -11,7 +11,9 @@ typedef struct File {
 
 File onnx_pack(const Onnx__ModelProto *proto, Arena *arena);
 
-/* A model of the bytes; NULL and the reason. The second fails the test then. */
+/* A model of the bytes, its output the value of that name (NULL: the only one); NULL and the
+ * reason. The last fails the test then. */
+Model *onnx_import_value(const uint8_t *data, size_t size, const char *output, Error *error);
 Model *onnx_import(const uint8_t *data, size_t size, Error *error);
 Model *onnx_imported(const File *file);
 /* Was it read? If not, it is a bad file, not a fault. */
@@ -29,6 +31,8 @@ Build *onnx_build(void);
 Onnx__NodeProto *build_node(Build *b, const char *op, const char *inputs, const char *out);
 void set_int(Build *b, Onnx__NodeProto *to, const char *name, int64_t value);
 void set_word(Build *b, Onnx__NodeProto *to, const char *name, const char *word);
+void set_words(Build *b, Onnx__NodeProto *to, const char *name, int count,
+               const char *const *words);
 void set_ints(Build *b, Onnx__NodeProto *to, const char *name, int count, const int64_t *values);
 #define INTS(b, to, name, ...)                                                                     \
     set_ints(b, to, name, (int)(sizeof((int64_t[]){__VA_ARGS__}) / sizeof(int64_t)),               \
@@ -43,3 +47,9 @@ void add_byte(Build *b, const char *name, Onnx__TensorProto__DataType type, int 
 /* Finishes the graph with the output `out`; it gives this net, or is refused with this fragment. */
 void gives_net(Build *b, const char *out, const char *net);
 void is_refused(Build *b, const char *out, const char *fragment);
+/* The graph as it is, asked for this value; NULL: for none. */
+void value_gives_net(Build *b, const char *value, const char *net);
+void value_is_refused(Build *b, const char *value, const char *fragment);
+/* What the net of output `out` makes of x, [2][2 4 4] that counts from -8 in steps of 1/4, of a
+ * shape that is told; owned by the build's arena, as the build itself is. */
+const float *gives_values(Build *b, const char *out, Shape *shape);

@@ -174,6 +174,25 @@ static void turn(Writer *w) {
     w->height = height;
 }
 
+/* The same, each value with its place; or height becomes width. */
+static void transpose(Writer *w) {
+    bool channels = chance(w->rng, 2);
+    int height = channels ? w->channels : w->width;
+    node(w, "transpose %s order=%s", w->last, channels ? "2x1x3" : "1x3x2");
+    *(channels ? &w->channels : &w->width) = w->height;
+    w->height = height;
+}
+
+/* A part of the channels, lines or columns. */
+static void slice(Writer *w) {
+    int axis = between(w->rng, 1, 3);
+    int *size = axis == 1 ? &w->channels : axis == 2 ? &w->height : &w->width;
+    int begin = between(w->rng, 0, *size / 2), end = between(w->rng, begin + 1, *size);
+    int step = between(w->rng, 1, 2);
+    node(w, "slice %s axis=%d begin=%d end=%d step=%d", w->last, axis, begin, end, step);
+    *size = (end - begin + step - 1) / step;
+}
+
 static int divisor_of(Rng *rng, int n) {
     int d = between(rng, 1, n);
     while (n % d) d--;
@@ -187,7 +206,7 @@ static void adaptive_pool(Writer *w) {
 }
 
 static void block(Writer *w) {
-    switch (rng_below(w->rng, 14)) {
+    switch (rng_below(w->rng, 16)) {
     case 0:
     case 1: conv(w); break;
     case 2: pool(w); break;
@@ -201,6 +220,8 @@ static void block(Writer *w) {
     case 10:
     case 11: branches(w); break;
     case 12: chance(w->rng, 2) ? turn(w) : adaptive_pool(w); break;
+    case 13: transpose(w); break;
+    case 14: slice(w); break;
     default: node(w, "relu %s", w->last);
     }
 }

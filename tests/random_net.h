@@ -9,7 +9,7 @@ enum { RANDOM_NET_TEXT = 4096 };
 
 /* A .net text: convolutions of all sorts, batchnorms that fold, relus that are absorbed and relus
  * that are not, pools, residual branches, several heads merged by adds, functions of one value,
- * gates, branches side by side, lone batchnorms, reshapes. */
+ * gates, branches side by side, lone batchnorms, reshapes, transposes, slices. */
 void random_net(Rng *rng, char text[RANDOM_NET_TEXT]);
 
 /* Weights whose channels lie up to ten orders of magnitude apart, some of them zero; biases from

@@ -38,5 +38,5 @@ Model *dict_import(Change *dict, const char *net, Error *error) {
     if (!safetensors_write(scratch_path("dict"), &dict->file, &reason))
         fail_msg("%s", reason.message);
     arena_free(dict->arena);
-    return model_import(scratch_path("dict"), net, error);
+    return model_import(scratch_path("dict"), net, NULL, error);
 }

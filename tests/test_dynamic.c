@@ -27,6 +27,8 @@ static const char *const nets[] = {
     "g = gru s hidden=4 bidirectional=true bias=false\nl = lstm g hidden=3\nf = flatten l\n"
     "b = linear f out=3\n",
     "x = input shape=1x5x6\ns = reshape x shape=5x6\ng = gru s hidden=33 layers=3 output=last\n",
+    "x = input shape=1x5x6\ns = reshape x shape=5x6\ng = gru s hidden=7 reset=before\n"
+    "h = gru g hidden=9 bidirectional=true output=last reset=before\n",
     "x = input shape=2x6x6\nc = conv2d x out=4 kernel=3\nn = batchnorm c\nr = relu n\n"
     "f = flatten r\nb = linear f out=5\n",
     "x = input shape=1x40x40\nf = flatten x\nb = linear f out=5\n", /* sums beyond 2^24 */
@@ -77,15 +79,20 @@ static float tangent(float x) {
 
 /* One sample's steps of one layer and direction: x[steps][features], y[steps] rows `width` apart;
  * h ends as the last state. */
-static void naive_direction(Product in, Product re, bool per_channel, bool lstm, bool reverse,
-                            int steps, const float *x, float *y, int width, float *h) {
+static void naive_direction(Product in, Product re, bool per_channel, const Node *node,
+                            bool reverse, int steps, const float *x, float *y, int width,
+                            float *h) {
     int hidden = re.w->shape.dim[1], features = in.w->shape.dim[1];
-    float a[MOST], b[MOST], c[MOST] = {0};
+    bool lstm = strcmp(node->layer->name, "lstm") == 0;
+    bool before = !lstm && ((const RecurrentLayerSpec *)node->spec)->reset == RESET_BEFORE;
+    float a[MOST], b[MOST], c[MOST] = {0}, reset[MOST], of_reset[MOST];
     memset(h, 0, sizeof *h * (size_t)hidden);
     for (int s = 0; s < steps; s++) {
         int t = reverse ? steps - 1 - s : s;
         naive_product(in, per_channel, x + t * features, a);
         naive_product(re, per_channel, h, b);
+        for (int k = 0; before && k < hidden; k++) reset[k] = sigmoid(a[k] + b[k]) * h[k];
+        if (before) naive_product(re, per_channel, reset, of_reset);
         for (int k = 0; k < hidden; k++) {
             if (lstm) { /* i f g o */
                 float i = sigmoid(a[k] + b[k]), f = sigmoid(a[hidden + k] + b[hidden + k]);
@@ -95,7 +102,8 @@ static void naive_direction(Product in, Product re, bool per_channel, bool lstm,
                 h[k] = o * tangent(c[k]);
             } else { /* r z n */
                 float r = sigmoid(a[k] + b[k]), z = sigmoid(a[hidden + k] + b[hidden + k]);
-                float n = tangent(a[2 * hidden + k] + r * b[2 * hidden + k]);
+                float m = before ? of_reset[2 * hidden + k] : r * b[2 * hidden + k];
+                float n = tangent(a[2 * hidden + k] + m);
                 h[k] = (1 - z) * n + z * h[k];
             }
         }
@@ -112,7 +120,6 @@ static Product named(const Node *node, const char *part, int layer, const char *
 
 static void naive_recurrent(const Node *node, bool per_channel, const Tensor *x, Tensor *y) {
     const RecurrentLayerSpec *spec = node->spec;
-    bool lstm = strcmp(node->layer->name, "lstm") == 0;
     int steps = x->shape.dim[1], directions = 1 + spec->bidirectional;
     int width = directions * spec->hidden;
     for (int n = 0; n < SAMPLES; n++) {
@@ -122,7 +129,7 @@ static void naive_recurrent(const Node *node, bool per_channel, const Tensor *x,
         for (int layer = 0; layer < spec->layers; layer++) {
             for (int d = 0; d < directions; d++)
                 naive_direction(named(node, "ih", layer, d ? "_reverse" : ""),
-                                named(node, "hh", layer, d ? "_reverse" : ""), per_channel, lstm, d,
+                                named(node, "hh", layer, d ? "_reverse" : ""), per_channel, node, d,
                                 steps, from, to + d * spec->hidden, width, end + d * spec->hidden);
             memcpy(from, to, sizeof from);
         }

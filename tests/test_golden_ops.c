@@ -138,6 +138,15 @@ static Tensor *run_reshape(Case *c) {
     return op_reshape(c->tape, c->in[0], shape);
 }
 
+static Tensor *run_view(Case *c) {
+    View view = {.shape.rank = c->spec[0], .first = (size_t)c->spec[1]};
+    for (int d = 0; d < view.shape.rank; d++) {
+        view.shape.dim[d] = c->spec[2 + d];
+        view.step[d] = (size_t)c->spec[2 + view.shape.rank + d];
+    }
+    return op_view(c->tape, c->in[0], &view);
+}
+
 static Tensor *run_pointwise(Case *c) {
     return op_pointwise(c->tape, c->in[0], pointwise_list[c->spec[0]], needed(c, "real")->data[0]);
 }

@@ -139,7 +139,7 @@ static void values_that_cannot_be_are_refused(void **state) {
 
 static void refused(const char *name, const char *net, ErrorCode code, const char *fragment) {
     Error error = {0};
-    assert_null(model_import(scratch_path(name), net, &error));
+    assert_null(model_import(scratch_path(name), net, NULL, &error));
     assert_error(&error, code, fragment);
 }
 
@@ -158,6 +158,8 @@ static void other_files_are_refused(void **state) {
     refused("dict", "lenet5", ERROR_INPUT, "do not fit the net lenet5");
     refused("float", scratch_path("small.net"), ERROR_INPUT, "is a stair model already");
     refused("float", NULL, ERROR_INPUT, "is a stair model already");
+    assert_null(model_import(scratch_path("dict"), scratch_path("small.net"), "fc", &error));
+    assert_error(&error, ERROR_USAGE, "has no graph: --graph-output cannot be given");
     refused("none", NULL, ERROR_INPUT, "too short");
     refused("zip", "mlp", ERROR_INPUT, "this is a zip archive");
     refused("none", "mlp", ERROR_INPUT, "too short");
@@ -217,7 +219,7 @@ static void every_reader_reads_its_files(void **state) {
                         (other == i || !reader_list[other + 1]));
         const char *net = reader->carries_net ? NULL : scratch_path("small.net");
         refused("sample", reader->carries_net ? "mlp" : NULL, ERROR_USAGE, "--model");
-        model = model_import(file.path, net, &error);
+        model = model_import(file.path, net, NULL, &error);
         if (!model) fail_msg("%s: %s", reader->name, error.message);
         model->pixels = pixels;
         small_forward(model, have);

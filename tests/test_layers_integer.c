@@ -104,6 +104,13 @@ static void shapes_that_do_not_fit_are_refused(void **state) {
          "differ in more than channels"},
         {"x = input shape=2x4x6\nf = flatten x\nc = concat x f", "differ in more than channels"},
         {"x = input shape=2x4x6\nr = reshape x shape=7x7", "not of one size"},
+        {"x = input shape=2x4x6\nt = transpose x order=2x1", "does not name each dimension"},
+        {"x = input shape=2x4x6\nt = transpose x order=2x1x1", "does not name each dimension"},
+        {"x = input shape=2x4x6\nt = transpose x order=2x1x4", "does not name each dimension"},
+        {"x = input shape=2x4\nt = transpose x order=2x1x3", "does not name each dimension"},
+        {"x = input shape=2x4x6\ns = slice x axis=4 end=1", "no places 0 to 1 along axis 4"},
+        {"x = input shape=2x4x6\ns = slice x end=3", "no places 0 to 3 along axis 1"},
+        {"x = input shape=2x4x6\ns = slice x axis=2 begin=2 end=2", "no places 2 to 2"},
         {"x = input shape=2x4x6\np = adaptiveavgpool x out=4x5", "out=5 must divide the input's 6"},
         {"x = input shape=2x4x6\np = adaptiveavgpool x out=8", "out=8 must divide the input's 4"},
         {"x = input shape=8\np = adaptiveavgpool x out=2", "spatial dimensions"},
@@ -139,6 +146,27 @@ static void reshape_keeps_the_order_of_values(void **state) {
         }
         quantized_free(net);
     }
+}
+
+/* Of 3x2x4 codes the columns as channels, and every other column of the lines' second. */
+static void transpose_and_slice_move_values(void **state) {
+    (void)state;
+    uint8_t pixels[24], code[24];
+    for (int i = 0; i < 24; i++) pixels[i] = (uint8_t)(10 * i);
+    QuantNet *net = quantized_net("x = input shape=3x2x4\nt = transpose x order=3x1x2");
+    quantized_range(net, "x", 0, 1);
+    quantized_codes(net, pixels, code);
+    for (int w = 0, i = 0; w < 4; w++)
+        for (int c = 0; c < 3; c++)
+            for (int h = 0; h < 2; h++, i++) assert_int_equal(code[i], 10 * (8 * c + 4 * h + w));
+    quantized_free(net);
+    net = quantized_net("x = input shape=3x2x4\nh = slice x axis=2 begin=1 end=2\n"
+                        "s = slice h axis=3 begin=1 end=4 step=2");
+    quantized_range(net, "x", 0, 1);
+    quantized_codes(net, pixels, code);
+    for (int c = 0, i = 0; c < 3; c++)
+        for (int w = 1; w < 4; w += 2, i++) assert_int_equal(code[i], 10 * (8 * c + 4 + w));
+    quantized_free(net);
 }
 
 /* PyTorch's definition: the mean from floor(i in / out) to ceil((i + 1) in / out). */
@@ -244,6 +272,7 @@ int main(void) {
         cmocka_unit_test(concat_brings_branches_to_one_grid),
         cmocka_unit_test(shapes_that_do_not_fit_are_refused),
         cmocka_unit_test(reshape_keeps_the_order_of_values),
+        cmocka_unit_test(transpose_and_slice_move_values),
         cmocka_unit_test(adaptive_pools_divide_evenly),
         cmocka_unit_test(files_keep_all_of_it),
         cmocka_unit_test(random_nets_have_every_layer),

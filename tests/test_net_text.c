@@ -291,12 +291,28 @@ static void test_same_net(void **state) {
     arena_free(arena);
 }
 
+/* A node that is taken back reads nothing any more. */
+static void test_drop(void **state) {
+    (void)state;
+    Graph *graph = parse(X "a = relu x\nb = tanh x\nc = add a b\nd = add x c\n", NULL);
+    graph_drop(graph);
+    assert_string_equal(graph_output(graph)->name, "c");
+    assert_int_equal(graph_readers(graph, 0), 2);
+    graph_drop(graph);
+    graph_drop(graph);
+    assert_int_equal(graph_readers(graph, 0), 1);
+    assert_string_equal(graph_only_reader(graph, 0)->name, "a");
+    assert_int_equal(graph_readers(graph, 1), 0);
+    graph_free(graph);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_wrong_lines),  cmocka_unit_test(test_wrong_layers),
         cmocka_unit_test(test_wrong_fields), cmocka_unit_test(test_wrong_shapes),
         cmocka_unit_test(test_wrong_bytes),  cmocka_unit_test(test_limits),
         cmocka_unit_test(test_field_ranges), cmocka_unit_test(test_same_net),
+        cmocka_unit_test(test_drop),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -65,8 +65,9 @@ static void damaged_windows_are_survived(void **state) {
 static void damaged_sequences_are_survived(void **state) {
     (void)state;
     static const char net[] =
-        "x = input shape=1x3x2\nr = reshape x shape=3x2\n"
-        "a = gru r hidden=2 bidirectional=true\nb = lstm a hidden=1 output=last\n";
+        "x = input shape=1x3x2\nr = reshape x shape=3x2\nt = transpose r\n"
+        "s = slice t end=2\na = gru s hidden=2 bidirectional=true reset=before\n"
+        "p = slice a axis=2 begin=1 end=4 step=2\nb = lstm p hidden=1 output=last\n";
     damage(text_model(net));
 }
 

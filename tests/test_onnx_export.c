@@ -66,6 +66,12 @@ static const Row rows[] = {
      "y.W_l1, y.R_l1)\n"
      "y_l1_turned = Transpose[perm=1,0,2](y_l1_Y_h)\n"
      "y = Reshape(y_l1_turned, y_shape)\n"},
+    {"gru", LINE "y = gru x hidden=3 bias=false reset=before\n",
+     "y_steps_first = Transpose[perm=1,0,2](x)\n"
+     "y_l0_Y, y_l0_Y_h = GRU[direction=forward hidden_size=3 linear_before_reset=0](y_steps_first, "
+     "y.W_l0, y.R_l0)\n"
+     "y_l0_turned = Transpose[perm=2,0,1,3](y_l0_Y)\n"
+     "y = Reshape(y_l0_turned, y_shape)\n"},
     {"batchnorm", IMAGE "y = batchnorm x eps=0.25 momentum=0.25\n",
      "y = BatchNormalization[epsilon=0.25 momentum=0.75](x, y.weight, y.bias, y.running_mean, "
      "y.running_var)\n"},
@@ -93,6 +99,9 @@ static const Row rows[] = {
     {"concat", IMAGE "r = relu x\ny = concat x r x\n",
      "r = Relu(x)\ny = Concat[axis=1](x, r, x)\n"},
     {"reshape", IMAGE "y = reshape x shape=4x24\n", "y = Reshape(x, y_shape)\n"},
+    {"transpose", IMAGE "y = transpose x order=2x3x1\n", "y = Transpose[perm=0,2,3,1](x)\n"},
+    {"slice", IMAGE "y = slice x axis=2 begin=1 end=6 step=2\n",
+     "y = Slice(x, y_starts, y_ends, y_axes, y_steps)\n"},
     {"dropout", IMAGE "d = dropout x\nr = relu d\ny = dropout r\n", "r = Relu(x)\n"},
     {"input", IMAGE "y = dropout x\n", "y = Identity(x)\n"},
     {0},

@@ -146,11 +146,49 @@ static size_t learn(Graph *graph, int threads, Arena *arena, float **all) {
     return count;
 }
 
+/* One number that is hidden, three steps, by hand: with reset=before the reset gate multiplies h,
+ * and with reset=after (the default) w h + b. */
+static void reset_multiplies_the_state_or_the_sum(void **state) {
+    (void)state;
+    static const char *const nets[] = {"x = input shape=1x3x1\ns = reshape x shape=3x1\n"
+                                       "y = gru s hidden=1\n",
+                                       "x = input shape=1x3x1\ns = reshape x shape=3x1\n"
+                                       "y = gru s hidden=1 reset=before\n"};
+    static const float w[3] = {0.5f, -0.25f, 1.5f}, u[3] = {2, -1, 0.75f},
+                       b[3] = {0.1f, 0.2f, 0.3f}, c[3] = {-0.4f, 0.6f, 0.9f}, x[3] = {1, -2, 0.5f};
+    for (int before = 0; before < 2; before++) {
+        Graph *graph = parse(nets[before]);
+        Arena *arena = arena_new();
+        assert_string_equal(graph_text(graph, arena), nets[before]); /* the default stays unsaid */
+        const Node *node = graph_output(graph);
+        memcpy(node_tensor(node, "weight_ih_l0")->data, w, sizeof w);
+        memcpy(node_tensor(node, "weight_hh_l0")->data, u, sizeof u);
+        memcpy(node_tensor(node, "bias_ih_l0")->data, b, sizeof b);
+        memcpy(node_tensor(node, "bias_hh_l0")->data, c, sizeof c);
+        Tape *tape = tape_new(false);
+        Tensor *in = tensor_copy(tape->arena, SHAPE(1, 1, 3, 1), x);
+        const Tensor *y = graph_forward(graph, &(Run){.tape = tape}, in, NULL);
+        double h = 0;
+        for (int t = 0; t < 3; t++) {
+            double r = 1 / (1 + exp(-((double)w[0] * x[t] + b[0] + u[0] * h + c[0])));
+            double z = 1 / (1 + exp(-((double)w[1] * x[t] + b[1] + u[1] * h + c[1])));
+            double sum = before ? u[2] * (r * h) + c[2] : r * (u[2] * h + c[2]);
+            h = (1 - z) * tanh((double)w[2] * x[t] + b[2] + sum) + z * h;
+            assert_true(fabs((double)y->data[t] - h) <
+                        1e-6); /* some roundings of numbers below 1 */
+        }
+        tape_free(tape);
+        arena_free(arena);
+        graph_free(graph);
+    }
+}
+
 static void threads_change_nothing(void **state) {
     (void)state;
     static const char *const nets[] = {
         SEQUENCE "y = lstm s hidden=9 layers=2 bidirectional=true output=last\n",
         SEQUENCE "y = gru s hidden=11 layers=2 bidirectional=true output=last\n",
+        SEQUENCE "y = gru s hidden=11 layers=2 bidirectional=true output=last reset=before\n",
     };
     for (size_t i = 0; i < COUNT(nets); i++) {
         Arena *arena = arena_new();
@@ -172,6 +210,7 @@ int main(void) {
         cmocka_unit_test(parameters_are_pytorchs),
         cmocka_unit_test(what_does_not_fit_is_refused),
         cmocka_unit_test(last_is_where_directions_end),
+        cmocka_unit_test(reset_multiplies_the_state_or_the_sum),
         cmocka_unit_test(threads_change_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, stop_pool);

@@ -66,6 +66,20 @@ static void compare_needs_histograms(void **state) {
     assert_string_equal(printed.out, "");
 }
 
+/* A graph may be read up to any of its values. */
+static void a_graph_is_read_up_to_a_value(void **state) {
+    (void)state;
+    must("export onnx f.st -o f.onnx -q");
+    must("import f.onnx --graph-output pool1 -o cut.st -q");
+    must("inspect cut.st --json");
+    json_t *json = printed_json();
+    const json_t *nodes = json_object_get(json, "nodes");
+    assert_string_equal(member_text(json_array_get(nodes, json_array_size(nodes) - 1), "name"),
+                        "pool1");
+    json_decref(json);
+    refused(3, "nothing makes its output", "import f.onnx --graph-output nobody -o none.st");
+}
+
 /* The rate that the log's line of this epoch says. */
 static double logged_rate(const char *log, int epoch) {
     char *text = file_bytes(log, NULL), *line = text;
@@ -218,6 +232,7 @@ int main(void) {
         cmocka_unit_test(methods_need_no_data_again),
         cmocka_unit_test(compare_is_the_table_of_methods),
         cmocka_unit_test(compare_needs_histograms),
+        cmocka_unit_test(a_graph_is_read_up_to_a_value),
         cmocka_unit_test(finetune_follows_the_recipe),
         cmocka_unit_test(optimizers_have_defaults),
         cmocka_unit_test(evaluation_changes_nothing),

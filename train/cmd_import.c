@@ -6,7 +6,7 @@
 static int command_import(const Settings *settings, Error *error) {
     const char *path = settings->arguments[0];
     if (!file_probe(settings->output, error)) return error->code;
-    Model *model = model_import(path, settings->model, error);
+    Model *model = model_import(path, settings->model, settings->graph_output, error);
     bool ok =
         model &&
         (!settings->normalize || normalization_parse(settings->normalize, &model->pixels, error)) &&
@@ -24,7 +24,9 @@ static void say_stage(FILE *file) {
 }
 
 static const OptionUse options[] = {
-    TAKES("model"), TAKES("normalize"), TAKES("output", .required = true), TAKES_COMMON, {0},
+    TAKES("model"),        TAKES("normalize"),
+    TAKES("graph-output"), TAKES("output", .required = true),
+    TAKES_COMMON,          {0},
 };
 
 const Command import_command = {
@@ -36,6 +38,7 @@ const Command import_command = {
     .options = options,
     .more_help = say_stage,
     .examples = "stair import net.onnx --normalize 0.286,0.353 -o float.safetensors\n"
+                "stair import several.onnx --graph-output logits -o float.safetensors\n"
                 "stair import weights.safetensors --model lenet5 --normalize 0.286,0.353 -o "
                 "float.safetensors\n"
                 "stair import qat.safetensors --model lenet5 --normalize 0.286,0.353 -o "

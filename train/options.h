@@ -27,7 +27,7 @@ typedef struct IntList {
 typedef struct Settings {
     const char *model, *data, *output, *resume, *log, *config, *predictions, *csv, *augment, *keep,
         *rates;
-    const char *disable_quant, *write_config, *prefix, *normalize;
+    const char *disable_quant, *write_config, *prefix, *normalize, *graph_output;
     /* one of the option's choices, as the table spells it: */
     const char *optimizer, *schedule, *method, *split, *learn_ranges, *ste, *bn;
     double epochs, lr, momentum, weight_decay, gamma, percentile, drop;

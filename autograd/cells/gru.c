@@ -35,4 +35,4 @@ static void backward(const CellStep *s) {
     }
 }
 
-const Cell gru_cell = {"gru", 3, forward, backward};
+const Cell gru_cell = {"gru", 3, forward, backward, 0, NULL, NULL};

@@ -39,4 +39,4 @@ static void backward(const CellStep *s) {
     for (int k = 0; k < 4 * H; k++) s->drecur[k] = s->dinput[k];
 }
 
-const Cell lstm_cell = {"lstm", 4, forward, backward};
+const Cell lstm_cell = {"lstm", 4, forward, backward, 0, NULL, NULL};

@@ -4,6 +4,8 @@
  *   recur_t = h_(t-1) W_hh' + b_hh      step by step, h = 0 before the first
  *   h_t     = what the cell makes of both (autograd/cell.h)
  *
+ * where the sums of late gates are of memory_t instead of h_(t-1).
+ *
  * A chunk of samples goes through all steps by itself. Letters: N T, F features, H hidden, G gates
  * of the cell times H. */
 #include "autograd/error.h"
@@ -29,6 +31,7 @@ typedef struct Pass {
     Product input, recur; /* W_ih[G,F] b_ih[G], W_hh[G,H] b_hh[G] */
     Tensor *x, *y;
     int batch, steps, features, hidden, gates;
+    int early; /* of the gates' sums, those that are not late */
     /* kept for backward: */
     float *value;      /* [N,T,G] of the gates */
     float *h, *memory; /* [N,T,H] */
@@ -65,6 +68,19 @@ static CellStep cell_step(const Pass *p, int n, int s) {
 
 /* --- forward --- */
 
+/* Of a cell with late gates: all sums once more, of memory. Only those of the late ones are read;
+ * but a Product, which may be of integers, has no parts. */
+static void begin_step(const Pass *p, int begin, int rows, int s, float *recur, void *work) {
+    size_t G = (size_t)p->gates, H = (size_t)p->hidden;
+    for (int n = 0; n < rows; n++) {
+        CellStep step = cell_step(p, begin + n, s);
+        step.recur = recur + (size_t)n * G;
+        p->spec.cell->begin(&step);
+    }
+    product_run(&p->recur, rows, p->memory + row(p, begin, time_of(p, s)) * H, (size_t)p->steps * H,
+                recur, work);
+}
+
 static void forward_chunk(void *context, int i, int worker) {
     const Pass *p = context;
     int begin = chunk_begin(i), rows = chunk_end(i, p->batch) - begin;
@@ -76,6 +92,7 @@ static void forward_chunk(void *context, int i, int worker) {
     for (int s = 0; s < p->steps; s++) {
         product_run(&p->recur, rows, before(p, p->h, begin, s), s ? (size_t)p->steps * H : H, recur,
                     work);
+        if (p->spec.cell->late) begin_step(p, begin, rows, s, recur, work);
         for (int n = 0; n < rows; n++) {
             CellStep step = cell_step(p, begin + n, s);
             step.recur = recur + (size_t)n * G;
@@ -101,7 +118,8 @@ static Pass *pass_new(Tape *tape, Tensor *x, const Product *input, const Product
                 .steps = steps,
                 .features = x->shape.dim[2],
                 .hidden = hidden,
-                .gates = spec->cell->gates * hidden};
+                .gates = spec->cell->gates * hidden,
+                .early = (spec->cell->gates - spec->cell->late) * hidden};
     return p;
 }
 
@@ -152,6 +170,8 @@ Tensor *op_recurrent(Tape *tape, Tensor *x, const Product *input, const Product 
  *
  *   dW_ih = sum over n, t of dinput' x_t         db_ih = sum of dinput      dx = dinput W_ih
  *   dW_hh = sum over n, t of drecur' h_(t-1)     db_hh = sum of drecur
+ *
+ * where the rows of late gates meet memory_t instead of h_(t-1), which has its own gradient then.
  */
 
 /* What a thread computes for its chunk. */
@@ -181,21 +201,48 @@ static void add_rows(int rows, int columns, const float *x, float *sum) {
         for (int c = 0; c < columns; c++) sum[c] += x[c];
 }
 
-/* One step back for sample begin + n. */
-static void step_back(const Pass *p, const Gradients *g, int begin, int n, int s) {
+/* What the cell needs on the way back, of sample begin + n. */
+static CellStep step_back(const Pass *p, const Gradients *g, int begin, int n, int s) {
     size_t H = (size_t)p->hidden, G = (size_t)p->gates;
     size_t at = row(p, n, time_of(p, s)); /* in the chunk */
-    bool last = s == p->steps - 1;
     CellStep step = cell_step(p, begin + n, s);
     step.dh = g->h + (size_t)n * H;
     step.dmemory = g->memory + (size_t)n * H;
     step.dinput = g->input + at * G;
     step.drecur = g->recur + at * G;
+    return step;
+}
+
+/* The step's own share of dL/dh; and h_before, for the parameters. */
+static void arrive(const Pass *p, const Gradients *g, int begin, int n, int s) {
+    size_t H = (size_t)p->hidden;
+    bool last = s == p->steps - 1;
+    CellStep step = step_back(p, g, begin, n, s);
     const float *dy =
         p->y->grad + (p->spec.last ? (size_t)(begin + n) : row(p, begin + n, time_of(p, s))) * H;
     for (size_t k = 0; (last || !p->spec.last) && k < H; k++) step.dh[k] += dy[k];
-    memcpy(g->h_before + at * H, step.h_before, sizeof(float) * H);
-    p->spec.cell->backward(&step);
+    memcpy(g->h_before + row(p, n, time_of(p, s)) * H, step.h_before, sizeof(float) * H);
+}
+
+/* One step back for a chunk: through the late gates to memory, if there are any, through the others
+ * to h. */
+static void chunk_back(const Pass *p, const Gradients *g, int begin, int rows, int s) {
+    const Cell *cell = p->spec.cell;
+    int G = p->gates, H = p->hidden, late = G - p->early;
+    const float *drecur = g->recur + (size_t)time_of(p, s) * (size_t)G, *w = p->recur.w->data;
+    for (int n = 0; n < rows; n++) arrive(p, g, begin, n, s);
+    for (int n = 0; late && n < rows; n++) {
+        CellStep step = step_back(p, g, begin, n, s);
+        cell->backward_late(&step);
+    }
+    if (late)
+        gemm(rows, H, late, mat(drecur + p->early, p->steps * G),
+             mat(w + (size_t)p->early * (size_t)H, H), 0, g->memory, H);
+    for (int n = 0; n < rows; n++) {
+        CellStep step = step_back(p, g, begin, n, s);
+        cell->backward(&step);
+    }
+    gemm(rows, H, p->early, mat(drecur, p->steps * G), mat(w, H), 1, g->h, H);
 }
 
 static void parameter_gradients(const Pass *p, const Gradients *g, int chunk) {
@@ -205,8 +252,12 @@ static void parameter_gradients(const Pass *p, const Gradients *g, int chunk) {
     const float *x = p->x->data + row(p, begin, 0) * (size_t)p->features;
     gemm(p->gates, p->features, rows, mat_t(g->input, p->gates), mat(x, p->features), 0, input,
          p->features);
-    gemm(p->gates, p->hidden, rows, mat_t(g->recur, p->gates), mat(g->h_before, p->hidden), 0,
+    gemm(p->early, p->hidden, rows, mat_t(g->recur, p->gates), mat(g->h_before, p->hidden), 0,
          recur, p->hidden);
+    if (p->early < p->gates)
+        gemm(p->gates - p->early, p->hidden, rows, mat_t(g->recur + p->early, p->gates),
+             mat(p->memory + row(p, begin, 0) * (size_t)p->hidden, p->hidden), 0,
+             recur + (size_t)p->early * (size_t)p->hidden, p->hidden);
     if (p->input.b) add_rows(rows, p->gates, g->input, input + p->input.w->count);
     if (p->recur.b) add_rows(rows, p->gates, g->recur, recur + p->recur.w->count);
 }
@@ -216,12 +267,7 @@ static void backward_chunk(void *context, int i, int worker) {
     Gradients g = gradients_of(p, worker);
     int begin = chunk_begin(i), rows = chunk_end(i, p->batch) - begin, G = p->gates;
     memset(g.h, 0, sizeof(float) * 2 * CHUNK * (size_t)p->hidden); /* and memory behind it */
-    for (int s = p->steps - 1; s >= 0; s--) {
-        for (int n = 0; n < rows; n++) step_back(p, &g, begin, n, s);
-        const float *drecur = g.recur + (size_t)time_of(p, s) * (size_t)G;
-        gemm(rows, p->hidden, G, mat(drecur, p->steps * G), mat(p->recur.w->data, p->hidden), 1,
-             g.h, p->hidden);
-    }
+    for (int s = p->steps - 1; s >= 0; s--) chunk_back(p, &g, begin, rows, s);
     parameter_gradients(p, &g, i);
     if (p->x->needs_grad)
         gemm(rows * p->steps, p->features, G, mat(g.input, G), mat(p->input.w->data, p->features),
@@ -253,6 +299,9 @@ static const struct {
     {2, 3, 2, 3, true, false, {&gru_cell, false, false}},
     {2, 4, 3, 2, true, false, {&gru_cell, true, true}},
     {CHUNK + 1, 2, 1, 2, false, true, {&gru_cell, false, false}},
+    {2, 3, 2, 3, true, false, {&gru_before_cell, false, false}},
+    {2, 4, 3, 2, true, false, {&gru_before_cell, true, true}},
+    {CHUNK + 1, 2, 1, 2, false, true, {&gru_before_cell, false, false}},
 };
 
 static void recurrent_sample(Arena *arena, Rng *rng, int trial, Sample *sample) {

@@ -8,14 +8,21 @@ enum { LAYERS_MOST = NODE_PARAMS / 8 }; /* each with two directions of four para
 
 static const char *const recurrent_outputs[] = {"all", "last", NULL};
 enum { OUTPUT_ALL, OUTPUT_LAST };
+static const char *const gru_resets[] = {[RESET_AFTER] = "after", [RESET_BEFORE] = "before", NULL};
 
-const Field recurrent_fields[] = {
-    {"hidden", &field_int, offsetof(RecurrentLayerSpec, hidden), 1, 1 << 14, NULL, NULL},
-    {"layers", &field_int, offsetof(RecurrentLayerSpec, layers), 1, LAYERS_MOST, "1", NULL},
-    {"bidirectional", &field_bool, offsetof(RecurrentLayerSpec, bidirectional), 0, 0, "false",
-     NULL},
-    {"bias", &field_bool, offsetof(RecurrentLayerSpec, bias), 0, 0, "true", NULL},
-    {"output", &field_choice, offsetof(RecurrentLayerSpec, output), 0, 0, "all", recurrent_outputs},
+#define AT(field) offsetof(RecurrentLayerSpec, field)
+#define RECURRENT_FIELDS                                                                           \
+    {"hidden", &field_int, AT(hidden), 1, 1 << 14, NULL, NULL},                                    \
+        {"layers", &field_int, AT(layers), 1, LAYERS_MOST, "1", NULL},                             \
+        {"bidirectional", &field_bool, AT(bidirectional), 0, 0, "false", NULL},                    \
+        {"bias", &field_bool, AT(bias), 0, 0, "true", NULL}, {                                     \
+        "output", &field_choice, AT(output), 0, 0, "all", recurrent_outputs                        \
+    }
+
+const Field recurrent_fields[] = {RECURRENT_FIELDS, {0}};
+const Field gru_fields[] = {
+    RECURRENT_FIELDS,
+    {"reset", &field_choice, AT(reset), 0, 0, "after", gru_resets},
     {0},
 };
 

@@ -7,9 +7,13 @@ typedef struct RecurrentLayerSpec {
     int hidden, layers;
     bool bidirectional, bias;
     int output; /* index of recurrent_outputs */
+    int reset;  /* of gru: a RecurrentReset */
 } RecurrentLayerSpec;
 
-extern const Field recurrent_fields[];
+/* Where a gru's reset gate multiplies: what the matrix makes of the state, or the state. */
+typedef enum RecurrentReset { RESET_AFTER, RESET_BEFORE } RecurrentReset;
+
+extern const Field recurrent_fields[], gru_fields[];
 
 bool recurrent_shape(Node *node, const Cell *cell, const Shape *const in[], Error *error);
 void recurrent_init(Node *node, Rng *rng);

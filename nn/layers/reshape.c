@@ -6,7 +6,7 @@ typedef struct ReshapeSpec {
 } ReshapeSpec;
 
 static const Field fields[] = {
-    {"shape", &field_shape, offsetof(ReshapeSpec, shape), 1, 1 << 20, NULL, NULL},
+    {"shape", &field_shape, offsetof(ReshapeSpec, shape), 1, 1 << 28, NULL, NULL},
     {0},
 };
 

@@ -13,7 +13,7 @@ static Model *read(const ImportFile *file, Graph *graph, Error *error) {
     Error reason = {0};
     int64_t opset;
     const Onnx__ModelProto *proto = onnx_parse(file->data, file->size, arena, &opset, &reason);
-    Model *model = proto ? onnx_read_model(proto, opset, &reason) : NULL;
+    Model *model = proto ? onnx_read_model(proto, opset, file->output, &reason) : NULL;
     if (!model) error_set(error, reason.code, "%s: %.1900s", file->path, reason.message);
     arena_free(arena);
     return model;

@@ -32,14 +32,19 @@ static Model *read_with(const Reader *reader, const ImportFile *file, const char
                   reader->name);
         return NULL;
     }
+    if (!reader->carries_net && file->output) {
+        error_set(error, ERROR_USAGE, "%s: %s has no graph: --graph-output cannot be given",
+                  file->path, reader->name);
+        return NULL;
+    }
     Graph *graph = NULL;
     if (net && !(graph = zoo_open(net, error))) return NULL;
     return reader->read(file, graph, error);
 }
 
-Model *model_import(const char *path, const char *net, Error *error) {
+Model *model_import(const char *path, const char *net, const char *output, Error *error) {
     Arena *arena = arena_new();
-    ImportFile file = {.path = path};
+    ImportFile file = {.path = path, .output = output};
     unsigned char *data;
     Model *model = NULL;
     if (file_read(arena, path, IMPORT_BYTES, &data, &file.size, error)) {

@@ -11,6 +11,7 @@ typedef struct ImportFile {
     const char *path;
     const unsigned char *data; /* [size] */
     size_t size;
+    const char *output; /* of a graph with several the one that the net gives; NULL: nothing said */
 } ImportFile;
 
 typedef struct Reader {
@@ -29,8 +30,9 @@ extern const Reader *const reader_list[]; /* ends with NULL */
 enum { IMPORT_BYTES = 1 << 30 /* of a file */ };
 
 /* Opens a file of any format of the list. `net` is a name of the zoo or a .net file, for formats
- * that carry none (ERROR_USAGE if it is missing there, or given where the file has its own). */
-Model *model_import(const char *path, const char *net, Error *error);
+ * that carry none (ERROR_USAGE if it is missing there, or given where the file has its own);
+ * `output` names the net's output, for those that carry one. Each may be NULL. */
+Model *model_import(const char *path, const char *net, const char *output, Error *error);
 
 /* "0.286,0.353": mean and deviation of all channels, or the means of the channels, then their
  * deviations. False, *pixels as before, and ERROR_USAGE if the text is anything else. */

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "nn/layers/pool.h"
+#include "nn/layers/view.h"
 #include "quant/onnx/recurrent.h"
 
 /* --- forms --- */
@@ -135,6 +136,33 @@ static void write_hardswish(const OnnxGraph *graph, const Node *node, const char
     onnx_node(graph, "Mul", node->name, 2, (const char *[]){in[0], gate}, out);
 }
 
+/* A sample's dimensions behind the batch, which stays. */
+static void write_transpose(const OnnxGraph *graph, const Node *node, const char *const in[],
+                            const char *out) {
+    const Shape *order = &((const TransposeSpec *)node->spec)->order;
+    Onnx__NodeProto *to = onnx_node(graph, "Transpose", node->name, 1, in, out);
+    Onnx__AttributeProto *perm = onnx_attribute(graph, to, "perm", TYPE(INTS));
+    perm->n_ints = 1 + (size_t)order->rank;
+    perm->ints = arena_zeros(graph->arena, sizeof *perm->ints * perm->n_ints);
+    for (int d = 0; d < order->rank; d++) perm->ints[1 + d] = order->dim[d];
+}
+
+static void write_slice(const OnnxGraph *graph, const Node *node, const char *const in[],
+                        const char *out) {
+    static const char *const names[] = {"starts", "ends", "axes", "steps"};
+    const SliceSpec *spec = node->spec;
+    const int values[] = {spec->begin, spec->end, spec->axis, spec->step};
+    const char *input[5] = {in[0]};
+    for (int k = 0; k < 4; k++) {
+        int64_t *value = arena_alloc(graph->arena, sizeof *value);
+        *value = values[k];
+        const char *name = arena_text(graph->arena, "%s_%s", node->name, names[k]);
+        input[1 + k] = onnx_tensor(graph, name, ONNX__TENSOR_PROTO__DATA_TYPE__INT64, sizeof *value,
+                                   &SHAPE(1), value);
+    }
+    onnx_node(graph, "Slice", node->name, 5, input, out);
+}
+
 /* --- the table --- */
 
 #define FIELD(attribute, form, field, absent)                                                      \
@@ -206,6 +234,8 @@ const OnnxOp onnx_ops[] = {
     ROW("concat", "Concat", ATTRIBUTES(AXIS(NAN))),
     ROW("flatten", "Flatten", ATTRIBUTES(AXIS(1))),
     ROW("reshape", "Reshape", .write = write_reshape),
+    ROW("transpose", "Transpose", .write = write_transpose),
+    ROW("slice", "Slice", .write = write_slice),
     ROW("dropout", NULL), /* nothing, outside of training */
     {0},
 };

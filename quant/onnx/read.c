@@ -2,42 +2,13 @@
 #include "quant/onnx/read.h"
 
 #include <search.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "quant/onnx/recurrent.h"
 
-/* --- faults --- */
-
-void onnx_fault(OnnxReader *reader, const Onnx__NodeProto *node, const char *format, ...) {
-    enum { SHOWN = 16 };
-    char reason[300];
-    va_list arguments;
-    va_start(arguments, format);
-    vsnprintf(reason, sizeof reason, format, arguments);
-    va_end(arguments);
-    reader->fault_count++;
-    if (reader->fault_count > SHOWN + 1) return;
-    reader->faults = reader->fault_count <= SHOWN
-                         ? arena_text(reader->arena, "%s\n  %.80s (%.40s): %s", reader->faults,
-                                      onnx_label(node), node->op_type ? node->op_type : "?", reason)
-                         : arena_text(reader->arena, "%s\n  ...", reader->faults);
-}
-
-/* --- values --- */
-
-OnnxValue *onnx_value_named(const OnnxReader *reader, const char *name) {
-    ENTRY *found;
-    ENTRY wanted = {.key = (char *)name};
-    return hsearch_r(wanted, FIND, &found, reader->names) ? found->data : NULL;
-}
-
-OnnxValue *onnx_value(const OnnxReader *reader, const Onnx__NodeProto *node, size_t k) {
-    bool given = k < node->n_input && *node->input[k];
-    return given ? onnx_value_named(reader, node->input[k]) : NULL;
-}
+/* --- the graph --- */
 
 static bool add_value(OnnxReader *reader, const char *name, const Onnx__TensorProto *tensor,
                       int maker, Error *error) {
@@ -49,82 +20,6 @@ static bool add_value(OnnxReader *reader, const char *name, const Onnx__TensorPr
     hsearch_r((ENTRY){(char *)name, value}, ENTER, &entry, reader->names);
     return true;
 }
-
-const OnnxConstant *onnx_known(OnnxReader *reader, const Onnx__NodeProto *node, size_t k) {
-    OnnxValue *value = onnx_value(reader, node, k);
-    if (!value) return NULL;
-    if (value->tensor && !value->constant)
-        value->constant = onnx_constant(value->tensor, reader->arena);
-    return value->constant;
-}
-
-bool onnx_is_padded(const OnnxValue *value) {
-    bool any = false;
-    for (int d = 0; d < SPATIAL; d++) any |= value->before[d] || value->after[d];
-    return any;
-}
-
-int onnx_real(OnnxReader *reader, const Onnx__NodeProto *node, size_t k) {
-    const OnnxValue *value = onnx_value(reader, node, k);
-    if (!value || value->tensor || value->constant || value->codes)
-        onnx_fault(reader, node, "its input %zu is %s", k,
-                   !value         ? "missing"
-                   : value->codes ? "in codes: nothing dequantizes it"
-                                  : "a constant");
-    else if (value->node >= 0 && value->axes)
-        onnx_fault(reader, node, "its input %zu has its dimensions in the order %s", k,
-                   value->axes);
-    else if (value->node >= 0 && onnx_is_padded(value))
-        onnx_fault(reader, node, "it reads a padded value");
-    else
-        return value->node;
-    return -1;
-}
-
-static OnnxValue *made(const OnnxReader *reader, const Onnx__NodeProto *node) {
-    return onnx_value_named(reader, node->output[0]);
-}
-
-void onnx_makes(OnnxReader *reader, const Onnx__NodeProto *node, int index) {
-    OnnxValue *value = made(reader, node);
-    if (value) value->node = index; /* a recurrent layer may give where it ends alone */
-}
-
-void onnx_makes_known(OnnxReader *reader, const Onnx__NodeProto *node, OnnxConstant *constant) {
-    made(reader, node)->constant = constant;
-}
-
-void onnx_passes(OnnxReader *reader, const Onnx__NodeProto *node, size_t k) {
-    OnnxValue *from = onnx_value(reader, node, k), *to = made(reader, node);
-    if (!from) {
-        onnx_fault(reader, node, "its input %zu is missing", k);
-        return;
-    }
-    onnx_known(reader, node, k);
-    to->constant = from->constant;
-    to->node = from->node;
-    to->codes = from->codes;
-    to->axes = from->axes;
-    memcpy(to->before, from->before, sizeof to->before);
-    memcpy(to->after, from->after, sizeof to->after);
-}
-
-/* --- nodes of the net --- */
-
-Node *onnx_add(OnnxReader *reader, const Onnx__NodeProto *node, const Layer *layer,
-               const void *spec, int inputs, const int in[]) {
-    char name[NODE_NAME];
-    Error reason = {0};
-    onnx_name_node(reader, node, name);
-    Node *added = graph_add(reader->net, name, layer, spec, inputs, in, &reason);
-    if (!added)
-        onnx_fault(reader, node, "%.250s", reason.message);
-    else
-        onnx_makes(reader, node, added->index);
-    return added;
-}
-
-/* --- the graph --- */
 
 static bool index_values(OnnxReader *reader, Error *error) {
     const Onnx__GraphProto *proto = reader->proto;
@@ -192,9 +87,9 @@ static bool add_input(OnnxReader *reader, const Onnx__ValueInfoProto *info, Erro
     if (!shape || type->tensor_type->elem_type != ONNX__TENSOR_PROTO__DATA_TYPE__FLOAT)
         return error_set(error, ERROR_INPUT, "input %.100s: expected floats of a known shape",
                          name);
-    if (shape->n_dim < 2 || shape->n_dim > MAX_RANK)
+    if (shape->n_dim < 1 || shape->n_dim > MAX_RANK)
         return error_set(error, ERROR_INPUT,
-                         "input %.100s: %zu dimensions, expected a batch of 2 to %d", name,
+                         "input %.100s: %zu dimensions, expected a batch of 1 to %d", name,
                          shape->n_dim, MAX_RANK);
     reader->steps_first = shape->n_dim == 3 && has_steps_first(reader, info);
     size_t batch = reader->steps_first ? 1 : 0;
@@ -217,6 +112,10 @@ static bool add_input(OnnxReader *reader, const Onnx__ValueInfoProto *info, Erro
     }
     if (!add_value(reader, name, NULL, -1, error)) return false;
     OnnxValue *value = onnx_value_named(reader, name);
+    if (!sample.rank) { /* a number a sample */
+        sample = SHAPE(1);
+        value->axes = "N";
+    }
     value->node = add_input_node(reader, name, &sample, error);
     if (reader->steps_first) value->axes = "TNH";
     return value->node >= 0;
@@ -237,17 +136,31 @@ static bool find_input(OnnxReader *reader, Error *error) {
     return add_input(reader, input, error);
 }
 
+/* The value that is the net's output: by its name, or the graph's only one. */
+static bool find_output(OnnxReader *reader, const char *name, Error *error) {
+    const Onnx__GraphProto *proto = reader->proto;
+    if (!name && proto->n_output != 1) {
+        const char *names = "";
+        for (size_t i = 0; i < proto->n_output && i < 8; i++)
+            names = arena_text(reader->arena, "%s%s%.60s", names, i ? ", " : "",
+                               proto->output[i]->name ? proto->output[i]->name : "");
+        return error_set(error, ERROR_INPUT,
+                         "it has %zu outputs, a net has one: choose with --graph-output (%s)",
+                         proto->n_output, names);
+    }
+    if (!name) name = proto->output[0]->name;
+    OnnxValue *output = name ? onnx_value_named(reader, name) : NULL;
+    if (!output) return error_set(error, ERROR_INPUT, "nothing makes its output");
+    output->readers = 1;
+    output->reader = -1;
+    reader->output = output;
+    return true;
+}
+
 /* Which nodes the output depends on, and who reads what: backward, in the order of a file whose
  * nodes come after what they read. */
 static bool find_matters(OnnxReader *reader, Error *error) {
     const Onnx__GraphProto *proto = reader->proto;
-    if (proto->n_output != 1)
-        return error_set(error, ERROR_INPUT, "it has %zu outputs; a net has one", proto->n_output);
-    OnnxValue *output =
-        proto->output[0]->name ? onnx_value_named(reader, proto->output[0]->name) : NULL;
-    if (!output) return error_set(error, ERROR_INPUT, "nothing makes its output");
-    output->readers = 1;
-    output->reader = -1;
     for (int i = (int)proto->n_node - 1; i >= 0; i--) {
         const Onnx__NodeProto *node = proto->node[i];
         for (size_t k = 0; k < node->n_output; k++) {
@@ -282,6 +195,24 @@ static bool reads_nothing(const OnnxReader *reader, const Onnx__NodeProto *node)
     return false;
 }
 
+/* The axes of all values that the node reads, if they have the same and known numbers are single
+ * ones; else NULL. */
+static const char *common_axes(OnnxReader *reader, const Onnx__NodeProto *node) {
+    const char *axes = NULL;
+    int most = 0; /* dimensions of a number that is known: more would be the result's, too */
+    for (size_t k = 0; k < node->n_input; k++) {
+        const OnnxConstant *known = onnx_known(reader, node, k);
+        const OnnxValue *value = onnx_value(reader, node, k);
+        if (known && known->count != 1) return NULL;
+        if (known && known->shape.rank > most) most = known->shape.rank;
+        if (!value || known) continue;
+        if (!value->axes || (axes && strcmp(axes, value->axes) != 0)) return NULL;
+        axes = value->axes;
+    }
+    bool apart = axes && strchr(axes, 'D'); /* directions are a recurrent layer's alone */
+    return axes && !apart && most <= (int)strlen(axes) ? axes : NULL;
+}
+
 static void read_node(OnnxReader *reader, const Onnx__NodeProto *node) {
     bool standard = !node->domain || !*node->domain || strcmp(node->domain, "ai.onnx") == 0;
     const OnnxReading *reading = standard ? onnx_reading(node->op_type) : NULL;
@@ -296,8 +227,23 @@ static void read_node(OnnxReader *reader, const Onnx__NodeProto *node) {
         onnx_fault(reader, node, "%d inputs", inputs);
     else if (!node->n_output || (!*node->output[0] && !onnx_recurrent(node->op_type)))
         onnx_fault(reader, node, "its first output is not there");
-    else
+    else {
+        reader->axes = reading->each ? common_axes(reader, node) : NULL;
         reading->read(reader, node);
+        reader->axes = NULL;
+    }
+}
+
+/* A graph that computes nothing is a layer that changes nothing. */
+static bool add_nothing(OnnxReader *reader, Error *error) {
+    char name[NODE_NAME];
+    onnx_legal_name(reader->output->name, name);
+    onnx_unique_name(reader->net, name);
+    const Shape *shape = &reader->net->node[0].shape;
+    const Node *same =
+        graph_add(reader->net, name, layer_find("reshape"), shape, 1, (int[]){0}, error);
+    if (same) onnx_value_named(reader, reader->output->name)->node = same->index;
+    return same;
 }
 
 static bool read_nodes(OnnxReader *reader, Error *error) {
@@ -308,9 +254,11 @@ static bool read_nodes(OnnxReader *reader, Error *error) {
     if (count)
         return error_set(error, ERROR_INPUT, "%d node%s cannot be read:%s", count,
                          count == 1 ? "" : "s", reader->faults);
-    const OnnxValue *output = onnx_value_named(reader, proto->output[0]->name);
+    const OnnxValue *output = reader->output;
+    if (output->node == 0 && reader->net->nodes == 1 && !add_nothing(reader, error)) return false;
     if (output->node != reader->net->nodes - 1 || output->codes ||
-        (output->axes && !reader->steps_first) || onnx_is_padded(output))
+        (output->axes && !reader->steps_first && !onnx_axes_in_order(output->axes)) ||
+        onnx_is_padded(output))
         return error_set(error, ERROR_INPUT, "its output is not what its last layer makes");
     reader->output_axes = output->axes;
     const Node *at;
@@ -318,7 +266,7 @@ static bool read_nodes(OnnxReader *reader, Error *error) {
 }
 
 Graph *onnx_read_graph(OnnxReader *reader, const Onnx__ModelProto *model, int64_t opset,
-                       Arena *arena, Error *error) {
+                       const char *output, Arena *arena, Error *error) {
     const Onnx__GraphProto *proto = model->graph;
     struct hsearch_data names = {0};
     *reader = (OnnxReader){.arena = arena, .proto = proto, .opset = opset, .names = &names};
@@ -327,17 +275,19 @@ Graph *onnx_read_graph(OnnxReader *reader, const Onnx__ModelProto *model, int64_
     reader->done = arena_zeros(arena, proto->n_node);
     reader->net = graph_new(proto->name && *proto->name ? proto->name : "onnx");
     bool ok = index_values(reader, error) && find_input(reader, error) &&
-              find_matters(reader, error) && read_nodes(reader, error);
+              find_output(reader, output, error) && find_matters(reader, error) &&
+              read_nodes(reader, error);
     hdestroy_r(&names);
     if (ok) return reader->net;
     graph_free(reader->net);
     return NULL;
 }
 
-Model *onnx_read_model(const Onnx__ModelProto *proto, int64_t opset, Error *error) {
+Model *onnx_read_model(const Onnx__ModelProto *proto, int64_t opset, const char *output,
+                       Error *error) {
     Arena *arena = arena_new();
     OnnxReader reader;
-    Graph *net = onnx_read_graph(&reader, proto, opset, arena, error);
+    Graph *net = onnx_read_graph(&reader, proto, opset, output, arena, error);
     Model *model = net ? model_new(net, error) : NULL;
     bool ok = model && (!onnx_quantized(&reader) || model_give(model, &reader.given, error));
     for (size_t i = 0; ok && i < proto->n_metadata_props; i++) {

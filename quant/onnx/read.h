@@ -15,9 +15,9 @@ typedef struct OnnxValue {
     const Onnx__TensorProto *tensor; /* of an initializer; decoded when first asked for */
     OnnxConstant *constant;          /* known before the net runs; NULL: not */
     int node;                        /* of the net, whose value it is; -1: none */
-    const char *axes;       /* it is that value with its axes in this order (read_recurrent.c);
-                               NULL: as the net has it */
-    const GivenGrid *codes; /* it is that value as codes on this grid */
+    const char *axes; /* it is that value with its axes in this order (read_recurrent.c), or, "N",
+                         of one number a sample without them; NULL: as the net has it */
+    const GivenGrid *codes;              /* it is that value as codes on this grid */
     int before[SPATIAL], after[SPATIAL]; /* it is that value with zeros around it */
     int maker;                           /* the ONNX node that makes it; -1: none does */
     int readers;                         /* nodes that matter and read it, the graph's output too */
@@ -34,11 +34,14 @@ typedef struct OnnxReader {
     int64_t batch;    /* the declared size of the batch; 0: any */
     bool steps_first; /* the input is [T,N,F], and what the net gives may be [T,N,...] in the file:
                          the net itself has the batch first */
-    const char *output_axes; /* of the output in the file, then; NULL: as the net has it */
+    const OnnxValue *output;
+    const char *output_axes; /* of the output in the file; NULL: as the net has it */
     Graph *net;
     int values;
     OnnxValue *value; /* [values] */
     void *names;      /* how onnx_value_named finds them */
+    const char *axes; /* of all that the node at hand reads, which does not ask (OnnxReading.each);
+                         what it makes has them too. NULL: as the net has it */
     bool *matters;    /* [n_node] the output depends on it */
     bool *done;       /* [n_node] read together with another */
     Given given;      /* grids that values and weights are rounded to */
@@ -47,12 +50,14 @@ typedef struct OnnxReader {
 } OnnxReader;
 
 /* The net of a graph that onnx_check has proved, its weights filled; owned by the caller, as
- * `reader`'s arena is. NULL and ERROR_INPUT, every fault listed, without the file's name. */
+ * `reader`'s arena is. `output` names the value that is the net's; NULL: the graph's only output.
+ * NULL and ERROR_INPUT, every fault listed, without the file's name. */
 Graph *onnx_read_graph(OnnxReader *reader, const Onnx__ModelProto *model, int64_t opset,
-                       Arena *arena, Error *error);
+                       const char *output, Arena *arena, Error *error);
 
 /* A model of it: float, or calibrated with the grids of the file if there are any. */
-Model *onnx_read_model(const Onnx__ModelProto *model, int64_t opset, Error *error);
+Model *onnx_read_model(const Onnx__ModelProto *model, int64_t opset, const char *output,
+                       Error *error);
 
 /* Are values of the graph rounded? */
 bool onnx_quantized(const OnnxReader *reader);
@@ -65,6 +70,7 @@ typedef struct OnnxReading {
     int inputs, most; /* how many it has */
     /* Makes what the node computes; a fault is noted. */
     void (*read)(OnnxReader *reader, const Onnx__NodeProto *node);
+    bool each; /* of each number by itself: it does not ask what the axes of a value are */
 } OnnxReading;
 
 const OnnxReading *onnx_reading(const char *op_type); /* NULL: not known */
@@ -77,17 +83,23 @@ void onnx_fault(OnnxReader *reader, const Onnx__NodeProto *node, const char *for
 const char *onnx_label(const Onnx__NodeProto *node);
 /* `from` as a .net text may have it. */
 void onnx_legal_name(const char *from, char name[NODE_NAME]);
+/* The name, with a number behind it if a node of the net has it already. */
+void onnx_unique_name(Graph *net, char name[NODE_NAME]);
 /* A name that no node of the net has yet. */
 void onnx_name_node(OnnxReader *reader, const Onnx__NodeProto *node, char name[NODE_NAME]);
 
 /* The value of input k; NULL if there is none. */
 OnnxValue *onnx_value(const OnnxReader *reader, const Onnx__NodeProto *node, size_t k);
 OnnxValue *onnx_value_named(const OnnxReader *reader, const char *name);
+/* The value of output k, if anybody reads it; else NULL. */
+OnnxValue *onnx_wanted(const OnnxReader *reader, const Onnx__NodeProto *node, size_t k);
 /* The numbers of input k if they are known, else NULL. */
 const OnnxConstant *onnx_known(OnnxReader *reader, const Onnx__NodeProto *node, size_t k);
 /* The net's node whose value input k is. -1, the fault noted, if it is none: it is known, in codes,
  * or could not be read (which is noted already). */
 int onnx_real(OnnxReader *reader, const Onnx__NodeProto *node, size_t k);
+/* The same for input 0 of a node that takes in zeros around it. */
+int onnx_padded(OnnxReader *reader, const Onnx__NodeProto *node);
 
 const Onnx__AttributeProto *onnx_attribute_find(const Onnx__NodeProto *node, const char *name);
 bool onnx_says(const Onnx__AttributeProto *a, const char *word); /* a is that text */
@@ -96,10 +108,18 @@ float onnx_float_of(const Onnx__NodeProto *node, const char *name, float absent)
 /* The numbers of an attribute of whole numbers (older opsets) or of input k; NULL: neither. */
 const OnnxConstant *onnx_ints(OnnxReader *reader, const Onnx__NodeProto *node, const char *name,
                               size_t k);
+/* Whole numbers in one dimension, or one number alone, as input k; a fault if they are not known.
+ */
+const OnnxConstant *onnx_known_ints(OnnxReader *reader, const Onnx__NodeProto *node, size_t k);
+OnnxConstant *onnx_new_ints(OnnxReader *reader, int count);
 
 /* What the node makes (its first output) is the value of the net's node, or is known. */
 void onnx_makes(OnnxReader *reader, const Onnx__NodeProto *node, int index);
 void onnx_makes_known(OnnxReader *reader, const Onnx__NodeProto *node, OnnxConstant *constant);
+/* The same of a value of one number a sample, in whatever shape, that in the file has the batch as
+ * its only dimension. */
+void onnx_makes_single(OnnxReader *reader, const Onnx__NodeProto *node, int index);
+bool onnx_is_single(const OnnxValue *value);
 /* What it makes is what its input is. */
 void onnx_passes(OnnxReader *reader, const Onnx__NodeProto *node, size_t k);
 
@@ -135,8 +155,7 @@ const OnnxOp *onnx_op_for(const char *op_type, int spatial);
 
 /* --- the rows' functions, by file --- */
 
-void onnx_read_layer(OnnxReader *reader, const Onnx__NodeProto *node); /* read_layers.c */
-void onnx_read_softmax(OnnxReader *reader, const Onnx__NodeProto *node);
+void onnx_read_layer(OnnxReader *reader, const Onnx__NodeProto *node);  /* read_layers.c */
 void onnx_read_window(OnnxReader *reader, const Onnx__NodeProto *node); /* pools */
 /* read_patterns.c */
 void onnx_read_clip(OnnxReader *reader, const Onnx__NodeProto *node);
@@ -152,14 +171,16 @@ void onnx_read_quantize(OnnxReader *reader, const Onnx__NodeProto *node); /* rea
 void onnx_read_dequantize(OnnxReader *reader, const Onnx__NodeProto *node);
 void onnx_clip_codes(OnnxReader *reader, const Onnx__NodeProto *node);
 void onnx_read_shape(OnnxReader *reader, const Onnx__NodeProto *node); /* read_shapes.c */
-void onnx_read_gather(OnnxReader *reader, const Onnx__NodeProto *node);
 void onnx_read_squeeze(OnnxReader *reader, const Onnx__NodeProto *node);
 void onnx_read_concat(OnnxReader *reader, const Onnx__NodeProto *node);
 void onnx_read_reshape(OnnxReader *reader, const Onnx__NodeProto *node);
 void onnx_read_flatten(OnnxReader *reader, const Onnx__NodeProto *node);
-void onnx_read_transpose(OnnxReader *reader, const Onnx__NodeProto *node);
-void onnx_read_slice(OnnxReader *reader, const Onnx__NodeProto *node);
 void onnx_read_constantofshape(OnnxReader *reader, const Onnx__NodeProto *node);
+void onnx_read_softmax(OnnxReader *reader, const Onnx__NodeProto *node); /* read_axes.c */
+void onnx_read_transpose(OnnxReader *reader, const Onnx__NodeProto *node);
+void onnx_join_values(OnnxReader *reader, const Onnx__NodeProto *node); /* Concat */
+void onnx_read_slice(OnnxReader *reader, const Onnx__NodeProto *node);  /* read_parts.c */
+void onnx_read_gather(OnnxReader *reader, const Onnx__NodeProto *node);
 
 /* read_recurrent.c. The first four take Transpose, Squeeze, Reshape and Gather where they move the
  * axes of sequences; false: they do something else there. */
@@ -167,4 +188,9 @@ bool onnx_turn(OnnxReader *reader, const Onnx__NodeProto *node);
 bool onnx_drop_direction(OnnxReader *reader, const Onnx__NodeProto *node);
 bool onnx_join_directions(OnnxReader *reader, const Onnx__NodeProto *node);
 bool onnx_take_last(OnnxReader *reader, const Onnx__NodeProto *node);
+/* The sizes of input 0 if its axes have another order than the net's, and how many; 0: they have
+ * not. */
+int onnx_named_sizes(const OnnxReader *reader, const Onnx__NodeProto *node, int64_t size[MAX_RANK]);
+/* Do a value's numbers come in the net's order, under whatever shape? */
+bool onnx_axes_in_order(const char *axes);
 void onnx_read_recurrent(OnnxReader *reader, const Onnx__NodeProto *node);

@@ -16,3 +16,7 @@ const Onnx__NodeProto *onnx_follow_all(OnnxReader *reader, const Onnx__NodeProto
                                        bool rounded, int spatial, OnnxAffine *map, bool *shifts);
 /* The number of the constant that is output o's. */
 double onnx_of_output(const OnnxConstant *c, int o);
+/* gain x + shift of all values of `in`: a batchnorm, whose value the node makes. -1: the net
+ * refuses it, the fault is noted. */
+int onnx_add_scaled(OnnxReader *reader, const Onnx__NodeProto *node, int in, double gain,
+                    double shift);

@@ -161,20 +161,6 @@ void onnx_read_layer(OnnxReader *reader, const Onnx__NodeProto *node) {
     if (in >= 0) read_as(reader, node, onnx_op_for(node->op_type, spatial_of(reader, in)));
 }
 
-/* Before opset 13 a softmax ran over all dimensions from its axis on, which was 1 if nothing was
- * said. */
-void onnx_read_softmax(OnnxReader *reader, const Onnx__NodeProto *node) {
-    int in = onnx_real(reader, node, 0);
-    if (in < 0) return;
-    int rank = reader->net->node[in].shape.rank + 1;
-    int64_t axis = onnx_int_of(node, "axis", reader->opset < 13 ? 1 : -1);
-    if (axis < 0) axis += rank;
-    if (axis != 1 || (reader->opset < 13 && rank > 2))
-        onnx_fault(reader, node, "it runs over other dimensions than the channels");
-    else
-        onnx_add(reader, node, layer_find("softmax"), NULL, 1, &in);
-}
-
 /* --- windows --- */
 
 bool onnx_says(const Onnx__AttributeProto *a, const char *word) {
@@ -253,7 +239,7 @@ static bool settle_count(OnnxReader *reader, const Onnx__NodeProto *node, const 
 void onnx_read_window(OnnxReader *reader, const Onnx__NodeProto *node) {
     OnnxValue *x = onnx_value(reader, node, 0);
     bool mean = strcmp(node->op_type, "AveragePool") == 0;
-    int in = mean && x && x->node >= 0 && !x->codes ? x->node : onnx_real(reader, node, 0);
+    int in = mean ? onnx_padded(reader, node) : onnx_real(reader, node, 0);
     if (in < 0) return;
     int spatial = spatial_of(reader, in), size[SPATIAL];
     const OnnxOp *op = onnx_op_for(node->op_type, spatial);
@@ -279,7 +265,7 @@ void onnx_read_window(OnnxReader *reader, const Onnx__NodeProto *node) {
     if (mean && !settle_count(reader, node, x, spec, padded, rounds)) return;
     if (!in_range(field_find(layer->fields, "padding"), spatial, &spec->window))
         onnx_fault(reader, node, "its padding is out of range");
-    else if (node->n_output > 1 && *node->output[1])
+    else if (onnx_wanted(reader, node, 1))
         onnx_fault(reader, node, "its indices are asked for");
     else
         onnx_add(reader, node, layer, spec, 1, &in);

@@ -25,7 +25,7 @@ void onnx_legal_name(const char *from, char name[NODE_NAME]) {
     if (!length) strcpy(name, "n");
 }
 
-static void make_unique(Graph *net, char name[NODE_NAME]) {
+void onnx_unique_name(Graph *net, char name[NODE_NAME]) {
     char base[NODE_NAME];
     strcpy(base, name);
     for (int i = 2; graph_find(net, name); i++)
@@ -59,5 +59,5 @@ void onnx_name_node(OnnxReader *reader, const Onnx__NodeProto *node, char name[N
         onnx_legal_name(label, module);
         if (!graph_find(reader->net, module)) strcpy(name, module);
     }
-    make_unique(reader->net, name);
+    onnx_unique_name(reader->net, name);
 }

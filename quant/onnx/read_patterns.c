@@ -4,7 +4,8 @@
 
 #include "nn/layers/hardtanh.h"
 #include "nn/layers/pool.h"
-#include "quant/onnx/read.h"
+#include "quant/onnx/read_affine.h"
+#include "quant/onnx/read_axes.h"
 
 /* The number of input k or of an attribute, as one opset or the next has it. */
 static bool read_bound(OnnxReader *reader, const Onnx__NodeProto *node, const char *name, size_t k,
@@ -59,7 +60,7 @@ void onnx_read_dropout(OnnxReader *reader, const Onnx__NodeProto *node) {
         onnx_add(reader, node, layer_find("dropout"), &p, 1, &in);
 }
 
-/* x HardSigmoid(x) with alpha 1/6 is hardswish. */
+/* HardSigmoid(x) = alpha x + beta between 0 and 1. x HardSigmoid(x) with alpha 1/6 is hardswish. */
 void onnx_read_hardsigmoid(OnnxReader *reader, const Onnx__NodeProto *node) {
     int in = onnx_real(reader, node, 0);
     if (in < 0) return;
@@ -72,17 +73,19 @@ void onnx_read_hardsigmoid(OnnxReader *reader, const Onnx__NodeProto *node) {
     const OnnxValue *b = product ? onnx_value(reader, next, 1) : NULL;
     const OnnxValue *other = a == gate ? b : a;
     float alpha = onnx_float_of(node, "alpha", 0.2f), beta = onnx_float_of(node, "beta", 0.5f);
-    if (!other || other->node != in || other->codes || fabsf(alpha - 1.0f / 6) > 1e-6f ||
-        beta != 0.5f) {
-        onnx_fault(reader, node, "only x HardSigmoid(x) with alpha 1/6 can be had: hardswish");
+    if (other && other->node == in && !other->codes && fabsf(alpha - 1.0f / 6) <= 1e-6f &&
+        beta == 0.5f) {
+        reader->done[gate->reader] = true;
+        onnx_add(reader, next, layer_find("hardswish"), NULL, 1, &in);
         return;
     }
-    reader->done[gate->reader] = true;
-    onnx_add(reader, next, layer_find("hardswish"), NULL, 1, &in);
+    static const HardtanhSpec ends = {0, 1};
+    in = onnx_add_scaled(reader, node, in, (double)alpha, (double)beta);
+    if (in >= 0) onnx_add(reader, node, layer_find("hardtanh"), &ends, 1, &in);
 }
 
 /* The mean over some spatial dimensions: one window in each, of the whole size. */
-static Node *add_mean(OnnxReader *reader, const Onnx__NodeProto *node, int in, unsigned axes) {
+static Node *add_windows(OnnxReader *reader, const Onnx__NodeProto *node, int in, unsigned axes) {
     const Shape from = reader->net->node[in].shape;
     int spatial = from.rank - 1;
     const Layer *layer = layer_find("avgpool");
@@ -99,30 +102,52 @@ static Node *add_mean(OnnxReader *reader, const Onnx__NodeProto *node, int in, u
     return onnx_add(reader, node, layer, spec, 1, &in);
 }
 
-/* The mean over spatial dimensions. */
+static Node *add_global(OnnxReader *reader, const Onnx__NodeProto *node, int in) {
+    const Layer *layer = layer_find("globalavgpool");
+    int spatial = reader->net->node[in].shape.rank - 1;
+    return onnx_add(reader, node, layer, onnx_spec(reader, layer, spatial), 1, &in);
+}
+
+/* The mean over channels too: what stays comes first, as channels, the rest is one dimension. */
+static Node *add_turned(OnnxReader *reader, const Onnx__NodeProto *node, int in, unsigned axes) {
+    unsigned all = (2u << reader->net->node[in].shape.rank) - 2;
+    OnnxFront front;
+    in = onnx_to_front(reader, node, in, all & ~axes, &front);
+    return in < 0 ? NULL : add_global(reader, node, in);
+}
+
+/* ReduceMean over any dimensions but the batch, all of them pooled. */
 void onnx_read_reducemean(OnnxReader *reader, const Onnx__NodeProto *node) {
     int in = onnx_real(reader, node, 0);
     if (in < 0) return;
     const OnnxConstant *axes = onnx_ints(reader, node, "axes", 1);
-    int rank = reader->net->node[in].shape.rank + 1;
-    unsigned seen = 0;
+    Shape shape = reader->net->node[in].shape;
+    int rank = shape.rank + 1;
+    unsigned seen = 0, spatial = (1u << rank) - 4;
     for (size_t i = 0; axes && i < axes->count; i++) {
         int64_t axis = axes->i[i] < 0 ? axes->i[i] + rank : axes->i[i];
-        if (axis >= 0 && axis < MAX_RANK) seen |= 1u << axis;
+        seen |= axis > 0 && axis < rank ? 1u << axis : 1;
     }
-    if (rank < 3 || rank > 2 + SPATIAL || !seen || seen & 3 || seen >= 1u << rank) {
-        onnx_fault(reader, node, "only the mean over spatial dimensions can be had");
+    if (!seen || seen & 1) {
+        onnx_fault(reader, node, "it takes the mean over the batch, or over no dimension");
         return;
     }
-    bool all = seen == (1u << rank) - 4; /* but the batch and the channels */
-    const Layer *layer = layer_find("globalavgpool");
-    Node *mean = all ? onnx_add(reader, node, layer, onnx_spec(reader, layer, rank - 2), 1, &in)
-                     : add_mean(reader, node, in, seen);
-    if (!mean || onnx_int_of(node, "keepdims", 1)) return;
+    bool turned = seen & 2 || rank > 2 + SPATIAL;
+    Node *mean = turned            ? add_turned(reader, node, in, seen)
+                 : seen == spatial ? add_global(reader, node, in)
+                                   : add_windows(reader, node, in, seen);
+    bool kept = onnx_int_of(node, "keepdims", 1);
     Shape left = {0};
-    for (int d = 0; d < mean->shape.rank; d++)
-        if (!(seen >> (1 + d) & 1)) left.dim[left.rank++] = mean->shape.dim[d];
-    onnx_add(reader, node, layer_find(all ? "flatten" : "reshape"), all ? NULL : &left, 1,
+    for (int d = 0; d < shape.rank; d++)
+        if (kept || !(seen >> (1 + d) & 1))
+            left.dim[left.rank++] = seen >> (1 + d) & 1 ? 1 : shape.dim[d];
+    if (!mean || shape_equal(&left, &mean->shape)) return;
+    if (left.rank == 0) {
+        onnx_makes_single(reader, node, mean->index);
+        return;
+    }
+    bool flat = seen == spatial; /* of the channels' means */
+    onnx_add(reader, node, layer_find(flat ? "flatten" : "reshape"), flat ? NULL : &left, 1,
              &mean->index);
 }
 

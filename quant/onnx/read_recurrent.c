@@ -4,12 +4,19 @@
 #include <string.h>
 
 #include "nn/layers/recurrent.h"
+#include "nn/layers/view.h"
 #include "quant/onnx/read.h"
 #include "quant/onnx/recurrent.h"
 
 /* N samples, T steps, D directions, H features. The orders that a net has: */
 static bool is_plain(const char *axes) {
     return strcmp(axes, "NTH") == 0 || strcmp(axes, "NH") == 0;
+}
+
+bool onnx_axes_in_order(const char *axes) {
+    const char *at = "NTDH";
+    while (*axes && (at = strchr(at, *axes))) axes++, at++;
+    return !*axes;
 }
 
 /* Is the node a recurrent layer? Others have no directions. */
@@ -20,7 +27,7 @@ static bool is_recurrent(const Node *node) {
 /* The axes of input 0, which is the value of a node; NULL if they have no such names. */
 static const char *axes_of_input(const OnnxReader *reader, const Onnx__NodeProto *node) {
     const OnnxValue *x = onnx_value(reader, node, 0);
-    if (!x || x->node < 0 || x->codes) return NULL;
+    if (!x || x->node < 0 || x->codes || onnx_is_padded(x)) return NULL;
     if (x->axes) return x->axes;
     int rank = reader->net->node[x->node].shape.rank;
     return rank == 2 ? "NTH" : rank == 1 ? "NH" : NULL;
@@ -38,6 +45,20 @@ static int directions_of(const OnnxReader *reader, const Onnx__NodeProto *node) 
     return 1 + ((const RecurrentLayerSpec *)from->spec)->bidirectional;
 }
 
+int onnx_named_sizes(const OnnxReader *reader, const Onnx__NodeProto *node,
+                     int64_t size[MAX_RANK]) {
+    const OnnxValue *x = onnx_value(reader, node, 0);
+    if (!x || x->node < 0 || x->codes || !x->axes) return 0;
+    const Shape *shape = &reader->net->node[x->node].shape;
+    int directions = strchr(x->axes, 'D') ? directions_of(reader, node) : 1, rank = 0;
+    for (const char *axis = x->axes; *axis; axis++)
+        size[rank++] = *axis == 'N'   ? ONNX_BATCH
+                       : *axis == 'T' ? shape->dim[0]
+                       : *axis == 'D' ? directions
+                                      : shape->dim[shape->rank - 1] / directions;
+    return rank;
+}
+
 bool onnx_turn(OnnxReader *reader, const Onnx__NodeProto *node) {
     const char *axes = axes_of_input(reader, node);
     const Onnx__AttributeProto *perm = onnx_attribute_find(node, "perm");
@@ -48,6 +69,18 @@ bool onnx_turn(OnnxReader *reader, const Onnx__NodeProto *node) {
             strchr(turned, axes[perm->ints[i]]))
             return false;
         turned[i] = axes[perm->ints[i]];
+    }
+    char *t = strchr(turned, 'T'), *h = strchr(turned, 'H');
+    if (t && h && h < t && !strchr(turned, 'D')) { /* such a value no layer reads: it is turned */
+        TransposeSpec spec = {.order = SHAPE(2, 1)};
+        if (!onnx_add(reader, node, layer_find("transpose"), &spec, 1,
+                      &onnx_value(reader, node, 0)->node))
+            return true;
+        *t = 'H';
+        *h = 'T';
+        onnx_value_named(reader, node->output[0])->axes =
+            is_plain(turned) ? NULL : arena_text(reader->arena, "%s", turned);
+        return true;
     }
     makes_axes(reader, node, turned);
     return true;
@@ -100,7 +133,7 @@ static bool give_last(OnnxReader *reader, const Onnx__NodeProto *node, int index
     RecurrentLayerSpec spec = *(const RecurrentLayerSpec *)all.spec;
     set_output(&spec, "last");
     Error reason = {0};
-    net->nodes--;
+    graph_drop(net);
     Node *last = graph_add(net, all.name, all.layer, &spec, all.inputs, all.in, &reason);
     CHECK(last, "%s: %s", all.name, reason.message);
     for (int p = 0; p < last->params; p++)
@@ -133,15 +166,29 @@ bool onnx_take_last(OnnxReader *reader, const Onnx__NodeProto *node) {
 
 /* --- the operator --- */
 
+/* Are the activations, if any are said, the cell's own, in each direction? */
+static bool own_activations(const Onnx__NodeProto *node, const OnnxRecurrent *kind,
+                            size_t directions) {
+    const Onnx__AttributeProto *said = onnx_attribute_find(node, "activations");
+    size_t each = 0;
+    while (each < ONNX_GATES && kind->activation[each]) each++;
+    if (said && said->n_strings != directions * each) return false;
+    for (size_t i = 0; said && i < said->n_strings; i++) {
+        const char *own = kind->activation[i % each];
+        if (said->strings[i].len != strlen(own) ||
+            memcmp(said->strings[i].data, own, said->strings[i].len) != 0)
+            return false;
+    }
+    return true;
+}
+
 /* Its attributes say nothing that the layer cannot do. */
-static bool is_usual(const Onnx__NodeProto *node, bool *both) {
+static bool is_usual(const Onnx__NodeProto *node, const OnnxRecurrent *kind, bool *both) {
     const Onnx__AttributeProto *direction = onnx_attribute_find(node, "direction");
     *both = direction && onnx_says(direction, "bidirectional");
     if (direction && !*both && !onnx_says(direction, "forward")) return false;
-    bool gru = strcmp(node->op_type, "GRU") == 0;
-    return !onnx_attribute_find(node, "activations") && !onnx_attribute_find(node, "clip") &&
-           !onnx_int_of(node, "layout", 0) && !onnx_int_of(node, "input_forget", 0) &&
-           (!gru || onnx_int_of(node, "linear_before_reset", 0)) && node->n_input < 8;
+    return own_activations(node, kind, *both ? 2 : 1) && !onnx_attribute_find(node, "clip") &&
+           !onnx_int_of(node, "input_forget", 0) && node->n_input < 8;
 }
 
 /* Lengths are not given, and states begin with zeros. */
@@ -189,26 +236,21 @@ static bool fill(OnnxReader *reader, const Onnx__NodeProto *node, const Node *la
     return ok;
 }
 
-/* The value of output k, if anybody reads it. */
-static OnnxValue *read_output(const OnnxReader *reader, const Onnx__NodeProto *node, size_t k) {
-    OnnxValue *value =
-        k < node->n_output && *node->output[k] ? onnx_value_named(reader, node->output[k]) : NULL;
-    return value && value->readers ? value : NULL;
-}
-
 void onnx_read_recurrent(OnnxReader *reader, const Onnx__NodeProto *node) {
     const OnnxRecurrent *kind = onnx_recurrent(node->op_type);
     const OnnxValue *x = onnx_value(reader, node, 0);
-    OnnxValue *every = read_output(reader, node, 0), *end = read_output(reader, node, 1);
-    bool both = false, steps_first = x && x->axes && strcmp(x->axes, "TNH") == 0;
+    OnnxValue *every = onnx_wanted(reader, node, 0), *end = onnx_wanted(reader, node, 1);
+    bool both = false, batch_first = onnx_int_of(node, "layout", 0);
+    const char *axes = axes_of_input(reader, node);
     int64_t hidden = onnx_int_of(node, "hidden_size", 0);
     const Layer *layer = layer_find(kind->layer);
-    if (!steps_first || (every && end) || read_output(reader, node, 2) || !is_usual(node, &both) ||
-        hidden < 1 || hidden > 1 << 14 || !begins_with_zeros(reader, node)) {
-        onnx_fault(reader, node,
-                   "only x[T,N,F] transposed from [N,T,F], from zeros on, usual activations, one "
-                   "result%s can be had",
-                   kind->gates == 3 ? ", linear_before_reset=1" : "");
+    if (!axes || strcmp(axes, batch_first ? "NTH" : "TNH") != 0 || (every && end) ||
+        onnx_wanted(reader, node, 2) || !is_usual(node, kind, &both) || hidden < 1 ||
+        hidden > 1 << 14 || !begins_with_zeros(reader, node)) {
+        onnx_fault(
+            reader, node,
+            "only steps x[T,N,F] (layout=1: x[N,T,F]), from zeros on, with usual activations "
+            "and one result, can be had");
         return;
     }
     RecurrentLayerSpec *spec = onnx_spec(reader, layer, 1);
@@ -216,10 +258,11 @@ void onnx_read_recurrent(OnnxReader *reader, const Onnx__NodeProto *node) {
     spec->bidirectional = both;
     spec->bias = node->n_input > 3 && *node->input[3];
     set_output(spec, end ? "last" : "all");
+    spec->reset = onnx_int_of(node, "linear_before_reset", 0) ? RESET_AFTER : RESET_BEFORE;
     Node *added = onnx_add(reader, node, layer, spec, 1, &x->node);
     if (!added || !fill(reader, node, added, kind)) return;
     if (*node->output[0]) onnx_value_named(reader, node->output[0])->node = -1;
     OnnxValue *result = every ? every : end;
     result->node = added->index;
-    result->axes = every ? "TDNH" : "DNH";
+    result->axes = every ? batch_first ? "NTDH" : "TDNH" : batch_first ? "NDH" : "DNH";
 }

@@ -5,7 +5,7 @@
 
 #include "quant/onnx/read.h"
 
-static OnnxConstant *new_ints(OnnxReader *reader, int count) {
+OnnxConstant *onnx_new_ints(OnnxReader *reader, int count) {
     OnnxConstant *ints = arena_zeros(reader->arena, sizeof *ints);
     ints->type = ONNX__TENSOR_PROTO__DATA_TYPE__INT64;
     ints->shape = SHAPE(count);
@@ -16,59 +16,33 @@ static OnnxConstant *new_ints(OnnxReader *reader, int count) {
 
 /* Whole numbers in one dimension, or one number alone, as input k; a fault if they are not known.
  */
-static const OnnxConstant *known_ints(OnnxReader *reader, const Onnx__NodeProto *node, size_t k) {
+const OnnxConstant *onnx_known_ints(OnnxReader *reader, const Onnx__NodeProto *node, size_t k) {
     const OnnxConstant *known = onnx_known(reader, node, k);
     if (known && known->i && known->shape.rank <= 1 && known->count <= MAX_RANK) return known;
     onnx_fault(reader, node, "its input %zu is not known before the net runs", k);
     return NULL;
 }
 
+/* An end of a part of `rank` dimensions; below 0 it counts from behind, and none lies outside. */
+static int64_t end_of(const Onnx__NodeProto *node, const char *name, int64_t absent, int rank) {
+    int64_t at = onnx_int_of(node, name, absent);
+    if (at < 0) at += rank;
+    return at < 0 ? 0 : at > rank ? rank : at;
+}
+
 void onnx_read_shape(OnnxReader *reader, const Onnx__NodeProto *node) {
-    int in = onnx_real(reader, node, 0);
-    if (in < 0) return;
-    const Shape *shape = &reader->net->node[in].shape;
-    OnnxConstant *ints = new_ints(reader, shape->rank + 1);
-    ints->i[0] = ONNX_BATCH;
-    for (int d = 0; d < shape->rank; d++) ints->i[1 + d] = shape->dim[d];
-    if (onnx_attribute_find(node, "start") || onnx_attribute_find(node, "end"))
-        onnx_fault(reader, node, "start and end cannot be had");
-    else
-        onnx_makes_known(reader, node, ints);
-}
-
-/* x[:, 0] of a value that has one there: a dimension less. */
-static bool take_only(OnnxReader *reader, const Onnx__NodeProto *node) {
-    const OnnxValue *x = onnx_value(reader, node, 0);
-    const OnnxConstant *at = onnx_known(reader, node, 1);
-    bool plain = x && x->node >= 0 && !x->codes && !x->axes && !onnx_is_padded(x);
-    if (!plain || !at || !at->i || at->shape.rank != 0) return false;
-    Shape from = reader->net->node[x->node].shape, shape = {0};
-    int64_t axis = onnx_int_of(node, "axis", 0);
-    if (axis < 0) axis += from.rank + 1;
-    if (axis < 1 || axis > from.rank || from.rank < 2 || from.dim[axis - 1] != 1 ||
-        (at->i[0] != 0 && at->i[0] != -1))
-        return false;
-    for (int d = 0; d < from.rank; d++)
-        if (d != axis - 1) shape.dim[shape.rank++] = from.dim[d];
-    onnx_add(reader, node, layer_find("reshape"), &shape, 1, &x->node);
-    return true;
-}
-
-void onnx_read_gather(OnnxReader *reader, const Onnx__NodeProto *node) {
-    if (onnx_take_last(reader, node) || take_only(reader, node)) return;
-    const OnnxConstant *from = known_ints(reader, node, 0),
-                       *at = from ? known_ints(reader, node, 1) : NULL;
-    if (!at) return;
-    OnnxConstant *ints = new_ints(reader, (int)at->count);
-    ints->shape = at->shape;
-    for (size_t i = 0; i < at->count; i++) {
-        int64_t index = at->i[i] < 0 ? at->i[i] + (int64_t)from->count : at->i[i];
-        if (index < 0 || index >= (int64_t)from->count || onnx_int_of(node, "axis", 0)) {
-            onnx_fault(reader, node, "index %lld of %zu", (long long)index, from->count);
-            return;
-        }
-        ints->i[i] = from->i[index];
+    int64_t size[MAX_RANK];
+    int rank = onnx_named_sizes(reader, node, size);
+    int in = rank ? -1 : onnx_real(reader, node, 0);
+    if (in >= 0) {
+        const Shape *shape = &reader->net->node[in].shape;
+        rank = shape->rank + 1;
+        for (int d = 0; d < rank; d++) size[d] = d == 0 ? ONNX_BATCH : shape->dim[d - 1];
     }
+    if (!rank) return;
+    int64_t start = end_of(node, "start", 0, rank), end = end_of(node, "end", rank, rank);
+    OnnxConstant *ints = onnx_new_ints(reader, end > start ? (int)(end - start) : 0);
+    for (int64_t d = start; d < end; d++) ints->i[d - start] = size[d];
     onnx_makes_known(reader, node, ints);
 }
 
@@ -80,6 +54,27 @@ static unsigned axes_of(const OnnxConstant *axes, int rank) {
         bits |= axis >= 0 && axis < rank ? 1u << axis : 1; /* outside: as bad as the batch */
     }
     return bits;
+}
+
+/* The node of the net whose value input 0 is, and the sample's shape in the file, which has no
+ * dimensions if that is one number; -1: a fault is noted. */
+static int real_shape(OnnxReader *reader, const Onnx__NodeProto *node, Shape *sample) {
+    const OnnxValue *x = onnx_value(reader, node, 0);
+    bool single = x && onnx_is_single(x);
+    int in = single ? x->node : onnx_real(reader, node, 0);
+    if (in >= 0) *sample = single ? (Shape){0} : reader->net->node[in].shape;
+    return in;
+}
+
+/* What the node makes is the value of `in` under that shape. */
+static void makes_shape(OnnxReader *reader, const Onnx__NodeProto *node, int in,
+                        const Shape *shape) {
+    if (shape->rank == 0)
+        onnx_makes_single(reader, node, in);
+    else if (shape_equal(shape, &reader->net->node[in].shape))
+        onnx_makes(reader, node, in);
+    else
+        onnx_add(reader, node, layer_find("reshape"), shape, 1, &in);
 }
 
 /* Squeeze and Unsqueeze. Of known numbers: between one number and a list of one. Of a value: sizes
@@ -95,10 +90,11 @@ void onnx_read_squeeze(OnnxReader *reader, const Onnx__NodeProto *node) {
         onnx_makes_known(reader, node, other);
         return;
     }
-    int in = onnx_real(reader, node, 0);
+    Shape sample, shape = {0};
+    int in = real_shape(reader, node, &sample);
     if (in < 0) return;
     const OnnxConstant *axes = onnx_ints(reader, node, "axes", 1);
-    Shape from = shape_batched(&reader->net->node[in].shape, 2), shape = {0};
+    Shape from = shape_batched(&sample, 2);
     int rank = goes || !axes ? from.rank : from.rank + (int)axes->count; /* that axes are of */
     unsigned named = axes && axes->count <= MAX_RANK ? axes_of(axes, rank) : 1;
     bool ok = !(named & 1) && rank <= MAX_RANK;
@@ -108,22 +104,22 @@ void onnx_read_squeeze(OnnxReader *reader, const Onnx__NodeProto *node) {
         ok = size > 0 && !(goes && is_named && size != 1);
         if (!(goes && is_named)) shape.dim[shape.rank++] = size;
     }
-    if (ok && shape.rank && shape_count(&shape) == shape_count(&reader->net->node[in].shape))
-        onnx_add(reader, node, layer_find("reshape"), &shape, 1, &in);
+    if (ok && shape_count(&shape) == shape_count(&sample))
+        makes_shape(reader, node, in, &shape);
     else
         onnx_fault(reader, node, "only sizes of 1, and not the batch, go or come");
 }
 
-/* Of known numbers: one list. Of values: channels. */
+/* Of known numbers: one list. */
 void onnx_read_concat(OnnxReader *reader, const Onnx__NodeProto *node) {
     if (!onnx_known(reader, node, 0)) {
-        onnx_read_layer(reader, node);
+        onnx_join_values(reader, node);
         return;
     }
-    OnnxConstant *ints = new_ints(reader, MAX_RANK + 1);
+    OnnxConstant *ints = onnx_new_ints(reader, MAX_RANK + 1);
     ints->count = 0;
     for (size_t k = 0; k < node->n_input; k++) {
-        const OnnxConstant *part = known_ints(reader, node, k);
+        const OnnxConstant *part = onnx_known_ints(reader, node, k);
         if (!part) return;
         for (size_t i = 0; i < part->count && ints->count <= MAX_RANK; i++)
             ints->i[ints->count++] = part->i[i];
@@ -159,7 +155,35 @@ static void reshape_known(OnnxReader *reader, const Onnx__NodeProto *node,
         onnx_makes_known(reader, node, other);
 }
 
-/* The batch stays the first dimension; -1 stands for what is left, 0 for the size as it is. */
+/* What Reshape says of a sample: 0 is the size as it is, -1 what is left. False: they do not make
+ * as many numbers, or the batch does not stay the first dimension. */
+static bool read_sizes(const OnnxReader *reader, const Onnx__NodeProto *node,
+                       const OnnxConstant *to, const Shape *from, Shape *shape) {
+    int64_t left = (int64_t)shape_count(from), product = 1;
+    int free_dim = -1;
+    *shape = (Shape){.rank = (int)to->count - 1};
+    for (int d = 1; d <= shape->rank; d++) {
+        int64_t size = to->i[d];
+        if (size == 0 && d <= from->rank && !onnx_int_of(node, "allowzero", 0))
+            size = from->dim[d - 1];
+        if (size == -1 && free_dim < 0) {
+            free_dim = d - 1;
+            continue;
+        }
+        if (size < 1 || size > left || (product *= size) > left) return false;
+        shape->dim[d - 1] = (int)size;
+    }
+    /* the batch: its size, or what is left when all others are known */
+    bool batch = to->i[0] == ONNX_BATCH || to->i[0] == 0 ||
+                 (reader->batch > 0 && to->i[0] == reader->batch) ||
+                 (to->i[0] == -1 && free_dim < 0);
+    if (free_dim >= 0) {
+        shape->dim[free_dim] = (int)(left / product);
+        product *= left / product;
+    }
+    return batch && product == left;
+}
+
 void onnx_read_reshape(OnnxReader *reader, const Onnx__NodeProto *node) {
     const OnnxConstant *to = onnx_ints(reader, node, "shape", 1),
                        *known = onnx_known(reader, node, 0);
@@ -172,58 +196,31 @@ void onnx_read_reshape(OnnxReader *reader, const Onnx__NodeProto *node) {
         reshape_known(reader, node, known, to);
         return;
     }
-    int in = onnx_real(reader, node, 0);
+    Shape from, shape;
+    int in = real_shape(reader, node, &from);
     if (in < 0) return;
-    const Shape *from = &reader->net->node[in].shape;
-    int64_t left = (int64_t)shape_count(from), product = 1;
-    Shape shape = {.rank = (int)to->count - 1};
-    int free_dim = -1;
-    for (int d = 1; d <= shape.rank; d++) {
-        int64_t size = to->i[d];
-        if (size == 0 && d <= from->rank && !onnx_int_of(node, "allowzero", 0))
-            size = from->dim[d - 1];
-        if (size == -1 && free_dim < 0) {
-            free_dim = d - 1;
-            continue;
-        }
-        if (size < 1 || size > left || (product *= size) > left) product = left + 1;
-        if (product > left) break;
-        shape.dim[d - 1] = (int)size;
-    }
-    /* the batch: its size, or what is left when all others are known */
-    bool batch = to->i[0] == ONNX_BATCH || to->i[0] == 0 ||
-                 (reader->batch > 0 && to->i[0] == reader->batch) ||
-                 (to->i[0] == -1 && free_dim < 0);
-    if (free_dim >= 0 && product <= left) {
-        shape.dim[free_dim] = (int)(left / product);
-        product *= left / product;
-    }
-    if (!batch || product != left || shape.rank < 1)
+    if (!read_sizes(reader, node, to, &from, &shape))
         onnx_fault(reader, node, "its shape does not keep the batch as its first dimension");
-    else if (shape.rank == 1 && free_dim == 0) /* [N, -1] */
+    else if (from.rank && shape.rank == 1 && to->i[1] == -1) /* [N, -1] */
         onnx_add(reader, node, layer_find("flatten"), NULL, 1, &in);
-    else
+    else if (from.rank && shape.rank)
         onnx_add(reader, node, layer_find("reshape"), &shape, 1, &in);
+    else
+        makes_shape(reader, node, in, &shape);
 }
 
 void onnx_read_flatten(OnnxReader *reader, const Onnx__NodeProto *node) {
-    int in = onnx_real(reader, node, 0);
+    Shape from;
+    int in = real_shape(reader, node, &from);
     if (in < 0) return;
     int64_t axis = onnx_int_of(node, "axis", 1);
-    if (axis < 0) axis += reader->net->node[in].shape.rank + 1;
+    if (axis < 0) axis += from.rank + 1;
     if (axis != 1)
         onnx_fault(reader, node, "axis is %lld, only 1 can be had", (long long)axis);
-    else
+    else if (from.rank)
         onnx_add(reader, node, layer_find("flatten"), NULL, 1, &in);
-}
-
-/* A part of states that begin with zeros. */
-void onnx_read_slice(OnnxReader *reader, const Onnx__NodeProto *node) {
-    const OnnxConstant *known = onnx_known(reader, node, 0);
-    if (known && known->f && known->count == 1 && known->f[0] == 0)
-        onnx_passes(reader, node, 0);
     else
-        onnx_fault(reader, node, "only of the zeros that sequences begin with");
+        onnx_makes(reader, node, in);
 }
 
 /* Zeros, whatever their number: states that sequences begin with. */
@@ -239,28 +236,4 @@ void onnx_read_constantofshape(OnnxReader *reader, const Onnx__NodeProto *node) 
     zeros->count = 1;
     zeros->f = arena_zeros(reader->arena, sizeof *zeros->f);
     onnx_makes_known(reader, node, zeros);
-}
-
-/* Of known weights in two dimensions; of sequences. */
-void onnx_read_transpose(OnnxReader *reader, const Onnx__NodeProto *node) {
-    if (onnx_turn(reader, node)) return;
-    const OnnxConstant *known = onnx_known(reader, node, 0);
-    const Onnx__AttributeProto *perm = onnx_attribute_find(node, "perm");
-    bool swap = known && known->f && known->shape.rank == 2 &&
-                (!perm || (perm->n_ints == 2 && perm->ints[0] == 1 && perm->ints[1] == 0));
-    if (!swap) {
-        onnx_fault(reader, node, "only weights of two dimensions can be transposed");
-        return;
-    }
-    OnnxConstant *other = arena_alloc(reader->arena, sizeof *other);
-    *other = *known;
-    int rows = known->shape.dim[0], columns = known->shape.dim[1];
-    other->shape = SHAPE(columns, rows);
-    other->axis = 1 - known->axis;
-    other->f = arena_alloc(reader->arena, sizeof(float) * known->count);
-    for (int r = 0; r < rows; r++)
-        for (int c = 0; c < columns; c++)
-            other->f[(size_t)c * (size_t)rows + (size_t)r] =
-                known->f[(size_t)r * (size_t)columns + (size_t)c];
-    onnx_makes_known(reader, node, other);
 }

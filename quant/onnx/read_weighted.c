@@ -8,8 +8,8 @@
 #include "nn/layers/batchnorm.h"
 #include "nn/layers/conv.h"
 #include "nn/layers/conv_transpose.h"
-#include "quant/onnx/read.h"
 #include "quant/onnx/read_affine.h"
+#include "quant/onnx/read_axes.h"
 
 /* --- rounded weights --- */
 
@@ -122,20 +122,30 @@ static bool is_given(const Onnx__NodeProto *node, size_t k) {
     return k < node->n_input && *node->input[k];
 }
 
-/* Adds the layer of `node`, whose spec lacks its outputs and whether it has a bias. */
-static void add_weighted(OnnxReader *reader, const Onnx__NodeProto *node, const Layer *layer,
-                         void *spec, int in, const OnnxConstant *w, const OnnxConstant *b,
-                         int outputs, bool transposed) {
-    OnnxAffine map = onnx_identity_map(reader, outputs);
-    bool shifts;
-    int spatial = reader->net->node[in].shape.rank - 1;
-    const Onnx__NodeProto *last =
-        onnx_follow_all(reader, node, w->scales > 0, spatial, &map, &shifts);
-    *(int *)((char *)spec + field_find(layer->fields, "out")->offset) = outputs;
-    *(bool *)((char *)spec + field_find(layer->fields, "bias")->offset) = b || shifts;
+/* What a layer's node has besides its attributes. */
+typedef struct Weights {
+    const OnnxConstant *w, *b; /* b NULL: none */
+    int outputs;
+    bool transposed; /* the file has [in, out] */
+    int spatial;     /* dimensions that the file's value has behind its outputs, where numbers that
+                        follow it are folded in; -1: none are */
+} Weights;
+
+/* Adds the layer of `node`, whose spec lacks its outputs and whether it has a bias. NULL: the fault
+ * is noted; else *last is the node whose result it makes. */
+static Node *add_weighted(OnnxReader *reader, const Onnx__NodeProto *node, const Layer *layer,
+                          void *spec, int in, const Weights *from, const Onnx__NodeProto **last) {
+    OnnxAffine map = onnx_identity_map(reader, from->outputs);
+    bool shifts = false, rounded = from->w->scales > 0;
+    bool channels = from->spatial == reader->net->node[in].shape.rank - 1; /* as a batchnorm's */
+    *last = node;
+    if (from->spatial >= 0)
+        *last = onnx_follow_all(reader, node, rounded && channels, from->spatial, &map, &shifts);
+    *(int *)((char *)spec + field_find(layer->fields, "out")->offset) = from->outputs;
+    *(bool *)((char *)spec + field_find(layer->fields, "bias")->offset) = from->b || shifts;
     Node *added = onnx_add(reader, node, layer, spec, 1, &in);
-    if (added && fill(reader, node, added, w, b, transposed, &map))
-        onnx_makes(reader, last, added->index);
+    bool filled = added && fill(reader, node, added, from->w, from->b, from->transposed, &map);
+    return filled ? added : NULL;
 }
 
 /* Sizes that a .net text may have; before anything is computed with them. */
@@ -186,7 +196,7 @@ static bool read_result_size(OnnxReader *reader, const Onnx__NodeProto *node, in
 void onnx_read_weighted(OnnxReader *reader, const Onnx__NodeProto *node) {
     OnnxValue *x = onnx_value(reader, node, 0);
     bool back = strcmp(node->op_type, "ConvTranspose") == 0;
-    int in = !back && x && x->node >= 0 && !x->codes ? x->node : onnx_real(reader, node, 0);
+    int in = back ? onnx_real(reader, node, 0) : onnx_padded(reader, node);
     if (in < 0) return;
     const OnnxConstant *w = known_floats(reader, node, 1, "weights");
     const OnnxConstant *b = is_given(node, 2) ? known_floats(reader, node, 2, "biases") : NULL;
@@ -212,8 +222,11 @@ void onnx_read_weighted(OnnxReader *reader, const Onnx__NodeProto *node) {
              : !onnx_auto_pad(reader, node, in, window))
         return;
     if (!back) onnx_take_padding(x, window);
-    if (fits_text(reader, node, window, outputs))
-        add_weighted(reader, node, layer, spec, in, w, b, (int)outputs, false);
+    if (!fits_text(reader, node, window, outputs)) return;
+    const Onnx__NodeProto *last;
+    Weights from = {w, b, (int)outputs, false, spatial};
+    const Node *added = add_weighted(reader, node, layer, spec, in, &from, &last);
+    if (added) onnx_makes(reader, last, added->index);
 }
 
 /* The constant times a factor. */
@@ -226,29 +239,64 @@ static const OnnxConstant *scaled(OnnxReader *reader, const OnnxConstant *c, flo
     return result;
 }
 
-/* Gemm: alpha x w + beta b, w [in, out], or [out, in] with transB. MatMul: x w. */
+/* x w of a value's last dimension, w [in, out] (PyTorch's linear layer over sequences): that
+ * dimension as channels, in places of one. */
+static void read_last(OnnxReader *reader, const Onnx__NodeProto *node, int in,
+                      const OnnxConstant *w) {
+    OnnxFront front;
+    const Onnx__NodeProto *last;
+    int first = onnx_to_front(reader, node, in, 1u << reader->net->node[in].shape.rank, &front);
+    if (first < 0) return;
+    const Layer *layer =
+        layer_find(onnx_op_for("Conv", reader->net->node[first].shape.rank - 1)->layer);
+    ConvLayerSpec *spec = onnx_spec(reader, layer, layer->spatial);
+    spec->window = window_identity();
+    if (!fits_text(reader, node, &spec->window, w->shape.dim[1])) return;
+    /* before opset 7 what follows may say another axis */
+    Weights from = {w, NULL, w->shape.dim[1], true, reader->opset < 7 ? -1 : 0};
+    const Node *added = add_weighted(reader, node, layer, spec, first, &from, &last);
+    int index = added ? onnx_from_front(reader, node, added->index, &front) : -1;
+    if (index >= 0) onnx_makes(reader, last, index);
+}
+
+/* Gemm: alpha x w + beta b, w [in, out], or [out, in] with transB. MatMul: x w. A bias that is no
+ * number but a value is added behind. */
 void onnx_read_linear(OnnxReader *reader, const Onnx__NodeProto *node) {
     int in = onnx_real(reader, node, 0);
     if (in < 0) return;
-    const OnnxConstant *w = known_floats(reader, node, 1, "weights");
-    const OnnxConstant *b = is_given(node, 2) ? known_floats(reader, node, 2, "biases") : NULL;
-    if (!w || (is_given(node, 2) && !b)) return;
-    bool transposed = !onnx_int_of(node, "transB", 0);
     float alpha = onnx_float_of(node, "alpha", 1), beta = onnx_float_of(node, "beta", 1);
+    const OnnxConstant *w = known_floats(reader, node, 1, "weights");
+    bool computed = is_given(node, 2) && beta == 1 && !onnx_known(reader, node, 2);
+    const OnnxConstant *b =
+        is_given(node, 2) && !computed ? known_floats(reader, node, 2, "biases") : NULL;
+    int other = computed ? onnx_real(reader, node, 2) : -1;
+    if (!w || (is_given(node, 2) && !computed && !b) || (computed && other < 0)) return;
+    bool transposed = !onnx_int_of(node, "transB", 0);
     int inputs = w->shape.rank == 2 ? w->shape.dim[transposed ? 0 : 1] : 0;
     const Shape *shape = &reader->net->node[in].shape;
-    bool flat = shape->rank == 1,
+    int outputs = w->shape.dim[transposed ? 1 : 0];
+    bool gemm = strcmp(node->op_type, "Gemm") == 0,
          biased = !b || b->shape.rank <= 1 || (b->shape.rank == 2 && b->shape.dim[0] == 1);
-    if (!flat || shape->dim[0] != inputs || w->shape.dim[transposed ? 1 : 0] > 1 << 20 || !biased ||
-        onnx_int_of(node, "transA", 0) || (w->scales && alpha != 1) || w->count == 0) {
+    if (shape->dim[shape->rank - 1] != inputs || (gemm && shape->rank != 1) || outputs > 1 << 20 ||
+        !biased || onnx_int_of(node, "transA", 0) || (w->scales && alpha != 1) || w->count == 0) {
         char text[SHAPE_TEXT], have[SHAPE_TEXT];
         onnx_fault(reader, node, "weights %s on a value %s: no linear layer",
                    shape_text(&w->shape, have), shape_text(shape, text));
         return;
     }
+    if (shape->rank > 1) {
+        read_last(reader, node, in, w);
+        return;
+    }
     const Layer *layer = layer_find("linear");
-    add_weighted(reader, node, layer, onnx_spec(reader, layer, 0), in, scaled(reader, w, alpha),
-                 scaled(reader, b, beta), w->shape.dim[transposed ? 1 : 0], transposed);
+    const Onnx__NodeProto *last;
+    Weights from = {scaled(reader, w, alpha), scaled(reader, b, beta), outputs, transposed,
+                    computed ? -1 : 0};
+    const Node *added =
+        add_weighted(reader, node, layer, onnx_spec(reader, layer, 0), in, &from, &last);
+    if (!added) return;
+    onnx_makes(reader, last, added->index);
+    if (computed) onnx_add(reader, node, layer_find("add"), NULL, 2, (int[]){added->index, other});
 }
 
 /* A batchnorm stays one: its statistics can be trained on. */

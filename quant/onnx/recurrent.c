@@ -8,8 +8,10 @@
 
 #include "nn/layers/recurrent.h"
 
-static const OnnxRecurrent lstm = {"lstm", "LSTM", 4, {0, 3, 1, 2}}; /* i f g o -> i o f g */
-static const OnnxRecurrent gru = {"gru", "GRU", 3, {1, 0, 2}};       /* r z n -> z r n */
+static const OnnxRecurrent lstm = {
+    "lstm", "LSTM", 4, {0, 3, 1, 2}, {"Sigmoid", "Tanh", "Tanh"}}; /* i f g o -> i o f g */
+static const OnnxRecurrent gru = {
+    "gru", "GRU", 3, {1, 0, 2}, {"Sigmoid", "Tanh"}}; /* r z n -> z r n */
 
 const OnnxRecurrent *onnx_recurrent(const char *name) {
     bool is_lstm = strcmp(name, lstm.layer) == 0 || strcmp(name, lstm.op_type) == 0;
@@ -80,7 +82,8 @@ static void write_layer(const Writer *w, int layer, const char *in, const char *
     direction->has_s = true;
     direction->s = (ProtobufCBinaryData){strlen(word), (uint8_t *)word};
     set_int(w, to, "hidden_size", w->hidden);
-    if (w->kind == &gru) set_int(w, to, "linear_before_reset", 1); /* b_hn inside the reset */
+    bool after = ((const RecurrentLayerSpec *)w->node->spec)->reset == RESET_AFTER;
+    if (w->kind == &gru) set_int(w, to, "linear_before_reset", after);
 }
 
 static void write(const OnnxGraph *graph, const Node *node, const OnnxRecurrent *kind,

@@ -8,7 +8,8 @@ enum { ONNX_GATES = 4 };
 
 typedef struct OnnxRecurrent {
     const char *layer, *op_type;
-    int gates, order[ONNX_GATES]; /* which of PyTorch's gates is ONNX's first, second, ... */
+    int gates, order[ONNX_GATES];       /* which of PyTorch's gates is ONNX's first, second, ... */
+    const char *activation[ONNX_GATES]; /* what ONNX calls the cell's functions, then NULL */
 } OnnxRecurrent;
 
 /* By the name of the layer or of the operator; NULL: neither. */

@@ -41,7 +41,8 @@ static bool find_pair(Graph *graph, Node *first, Pair *pair) {
         pair->batchnorm = node;
         node = graph_only_reader(graph, node->index);
     }
-    while (commutes_with_scales(node)) node = graph_only_reader(graph, node->index);
+    for (; commutes_with_scales(node); node = graph_only_reader(graph, node->index))
+        if (node->shape.dim[0] % pair->channels) return false; /* a reshape has mixed channels */
     pair->second = node;
     return node_has_rule(node, "weighted");
 }

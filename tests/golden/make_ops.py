@@ -8,6 +8,7 @@ Names are OP/CASE/PART. Parts:
   grad0, grad1, ...  dL/d in0, ...
   spec               I64: windows are kernel, stride, padding, dilation, each D H W; conv adds
                      groups, conv_transpose groups and output padding; reshape: the new shape;
+                     view: rank, first element, sizes and steps of a sample;
                      cross_entropy: the labels; batchnorm: 1 if training; pointwise: which line of
                      autograd/pointwise.def; recurrent: which line of autograd/cells.def, 1 if
                      reverse, 1 if last
@@ -135,6 +136,38 @@ def recurrent(case, cell, x, hidden, bias=True, reverse=False, last=False):
              [cell, int(reverse), int(last)])
 
 
+def gru_before(case, x, hidden, bias=True, reverse=False, last=False):
+    """The GRU that PyTorch does not have, step by step: n = tanh(W_in x + b_in + W_hn (r h) + b_hn),
+    as ONNX defines linear_before_reset=0."""
+    def function(x, w_ih, w_hh, *biases):
+        b_ih, b_hh = biases if bias else (torch.zeros(3 * hidden).double(),) * 2
+        parts = [part.split(hidden) for part in (w_ih, w_hh, b_ih, b_hh)]
+        (w_ir, w_iz, w_in), (w_hr, w_hz, w_hn), (b_ir, b_iz, b_in), (b_hr, b_hz, b_hn) = parts
+        h, every = torch.zeros(x.shape[0], hidden).double(), []
+        for x_t in (x.flip(1) if reverse else x).unbind(1):
+            r = torch.sigmoid(x_t @ w_ir.T + b_ir + h @ w_hr.T + b_hr)
+            z = torch.sigmoid(x_t @ w_iz.T + b_iz + h @ w_hz.T + b_hz)
+            n = torch.tanh(x_t @ w_in.T + b_in + (r * h) @ w_hn.T + b_hn)
+            h = (1 - z) * n + z * h
+            every.append(h)
+        every = torch.stack(every, 1)
+        return h if last else every.flip(1) if reverse else every
+
+    biases = [normal(3 * hidden), normal(3 * hidden)] if bias else [None, None]
+    add_case(f"recurrent/{case}", function,
+             [normal(*x), normal(3 * hidden, x[2]), normal(3 * hidden, hidden) / 2, *biases],
+             [2, int(reverse), int(last)])
+
+
+def view(case, shape, function):
+    """What PyTorch makes a view of, told by its strides and where it begins."""
+    x = normal(*shape)
+    y = function(x)
+    rank = len(shape) - 1
+    add_case(f"view/{case}", function, [x],
+             [rank, y.storage_offset(), *y.shape[1:], *y.stride()[1:]])
+
+
 def make_cases():
     add_case("add/matrix", torch.add, [normal(3, 5), normal(3, 5)])
     add_case("add/image", torch.add, [normal(2, 3, 4, 5), normal(2, 3, 4, 5)])
@@ -248,6 +281,16 @@ def make_cases():
     # last: what was there before keeps its random numbers
     pointwise(6, "at_least", lambda x: F.hardtanh(x, -3, 1e9), -3)
     pointwise(7, "at_most", lambda x: F.hardtanh(x, -1e9, 3), 3)
+    view("turned", [2, 2, 3, 4], lambda x: x.permute(0, 3, 2, 1))
+    view("two_exchanged", [17, 3, 5], lambda x: x.permute(0, 2, 1))
+    view("channels", [2, 6, 3, 2], lambda x: x[:, 1:6:2])
+    view("columns", [3, 2, 2, 7], lambda x: x[..., 2:-1])
+    gru_before("gru_before", [3, 5, 4], 6)
+    gru_before("gru_before_reverse", [2, 4, 3], 5, reverse=True)
+    gru_before("gru_before_last", [2, 5, 3], 4, last=True)
+    gru_before("gru_before_no_bias", [2, 4, 3], 5, bias=False)
+    gru_before("gru_before_one_step", [3, 1, 4], 3)
+    gru_before("gru_before_several_chunks", [17, 3, 2], 2)
 
 
 def write(path, tensors, metadata=None):

@@ -6,9 +6,10 @@
  *   wrong     it was read and gives other numbers
  *   foreign   it has an operator that is not read at all
  *
- * A test's first input becomes the net's; further ones, such as weights, become initializers. The
- * values that Add, Mul and Concat join become channels of one input, told apart by a layer of ones
- * and zeros for each: a net has one input. */
+ * A test's first input becomes the net's; further ones, such as weights, become initializers. Of
+ * several outputs the first is asked for, as `stair import --graph-output` does. The
+ * values that Add, Sub, Mul, Div and Concat join become channels of one input, told apart by a
+ * layer of ones and zeros for each: a net has one input. */
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -28,7 +29,7 @@ typedef struct Case {
 /* Is every operator read? */
 static bool is_ours(const Onnx__GraphProto *graph) {
     for (size_t i = 0; i < graph->n_node; i++)
-        if (!onnx_reading(graph->node[i]->op_type)) return false;
+        if (!graph->node[i]->op_type || !onnx_reading(graph->node[i]->op_type)) return false;
     return true;
 }
 
@@ -136,9 +137,18 @@ static Onnx__NodeProto *pick(const OnnxGraph *to, const Shape *all, int first, i
     return node;
 }
 
+/* [N,1] as `from` becomes [N]. */
+static void drop_column(const OnnxGraph *to, const char *from, const char *name) {
+    static int64_t axis = 1;
+    Onnx__NodeProto *node = onnx_node(to, "Squeeze", name, 1, &from, name);
+    Onnx__AttributeProto *a = onnx_attribute(to, node, "axes", onnx_sizes.type);
+    a->n_ints = 1;
+    a->ints = &axis;
+}
+
 /* The graph of a node that joins values, with one input. */
 static bool take_joined(const Case *c, const OnnxConstant **x) {
-    static const char *const joining[] = {"Add", "Mul", "Concat"};
+    static const char *const joining[] = {"Add", "Sub", "Mul", "Div", "Concat"};
     Onnx__GraphProto *graph = c->model->graph;
     bool joins = false;
     for (size_t i = 0; i < sizeof joining / sizeof *joining; i++)
@@ -147,16 +157,26 @@ static bool take_joined(const Case *c, const OnnxConstant **x) {
         return false;
     const OnnxConstant *part[INPUTS];
     int parts = (int)graph->n_input, first = 0;
+    bool line = false;
     for (int k = 0; k < parts; k++) {
-        part[k] = numbers(c, read_tensor(c, "input", k));
-        if (!part[k] || part[k]->shape.rank < 2 || part[k]->shape.rank > 2 + SPATIAL) return false;
+        OnnxConstant *numbers_of = (OnnxConstant *)numbers(c, read_tensor(c, "input", k));
+        if (!numbers_of || numbers_of->shape.rank < 1 || numbers_of->shape.rank > 2 + SPATIAL)
+            return false;
+        if (numbers_of->shape.rank == 1) {
+            line = true;
+            numbers_of->shape = SHAPE(numbers_of->shape.dim[0], 1);
+        }
+        part[k] = numbers_of;
     }
     if (!(*x = joined(c, part, parts))) return false;
     OnnxGraph to = onnx_graph(c->arena, "joined");
     Shape sample = shape_sample(&(*x)->shape);
     onnx_input(&to, "joined", &sample);
     for (int k = 0; k < parts; k++) {
-        pick(&to, &(*x)->shape, first, part[k]->shape.dim[1], graph->input[k]->name);
+        const char *name = graph->input[k]->name;
+        const char *column = line ? arena_text(c->arena, "%s_column", name) : name;
+        pick(&to, &(*x)->shape, first, part[k]->shape.dim[1], column);
+        if (line) drop_column(&to, column, name);
         first += part[k]->shape.dim[1];
     }
     const Onnx__NodeProto *from = graph->node[0];
@@ -212,8 +232,10 @@ static const char *run(const Case *c, Error *error) {
         return "refused";
     }
     OnnxReader reader;
+    const Onnx__GraphProto *graph = c->model->graph;
+    const char *output = graph->n_output ? graph->output[0]->name : NULL;
     Graph *net = onnx_check(c->model, (int64_t *)&c->opset, error)
-                     ? onnx_read_graph(&reader, c->model, c->opset, c->arena, error)
+                     ? onnx_read_graph(&reader, c->model, c->opset, output, c->arena, error)
                      : NULL;
     if (!net) return "refused";
     const OnnxConstant *want = numbers(c, read_tensor(c, "output", 0));

@@ -81,12 +81,14 @@ integers frozen.st kinds 1000 3 --share 1
 "$STAIR" freeze -q calibrated.st -o frozen.st
 integers frozen.st kinds.portable 1000 3 --share 1 --by 1 # sigmoid and softmax are approximations
 
-# Recurrent layers: float, with two layers and two directions, and where each ends.
+# Recurrent layers: float, with two layers and two directions, the reset gate in both places, and
+# where each direction ends.
 cat > recurrent.net << 'NET'
 x = input shape=1x28x28
 rows = reshape x shape=28x28
 l = lstm rows hidden=12 layers=2 bidirectional=true
-g = gru l hidden=10 bidirectional=true output=last
+b = gru l hidden=11 reset=before
+g = gru b hidden=10 bidirectional=true output=last
 fc = linear g out=10
 NET
 "$STAIR" train -q --model recurrent.net --epochs 1 --limit 300 -o recurrent.st

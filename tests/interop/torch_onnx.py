@@ -3,7 +3,8 @@
 
 float  netbn, lenet5 and resnet8 as torch.onnx.export gives them, with batch normalisation folded and
        kept: the same predictions on all test images, logits within 1e-4.
-       So do LSTM and GRU, of one and two layers, one way and both.
+       So do LSTM and GRU, of one and two layers, one way and both, and nets that compute along other
+       dimensions than the channels.
 QAT    netbn fake-quantized by PyTorch, with scales per channel and per tensor: after `stair freeze`
        the integers give the classes' codes that PyTorch's own forward gives, within 1. That is what
        float sums before a rounding leave open. So does its state_dict, and lenet5's, whose relus and means
@@ -76,6 +77,51 @@ def check_sequences(test):
             stair("eval", "sequence.st", "--predictions", "sequence.csv")
             what = f"{kind}, {layers} layers{', both ways' if both else ''}"
             ok &= compare(what, nets.logits_of(net, test), "sequence.csv")
+    return ok
+
+
+class Columns(nn.Module):
+    """A convolution's columns as a sequence, the steps first; every step and the last one are used."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.norm = nn.Conv2d(1, 6, 3, padding=1), nn.BatchNorm2d(6)
+        self.lstm, self.drop, self.gru = nn.LSTM(84, 12, bidirectional=True), nn.Dropout(0.1), nn.GRU(24, 10)
+        self.fc = nn.Linear(10, 10)
+
+    def forward(self, x):
+        x = F.max_pool2d(torch.relu(self.norm(self.conv(x))), 2).flatten(1, 2).permute(2, 0, 1)
+        x = self.drop(self.lstm(x)[0])
+        x = self.gru(x)[0].permute(1, 0, 2)
+        return self.fc(x).mean(1) + x[:, -1]
+
+
+class Tokens(nn.Module):
+    """Patches as a sequence with positions: gates, means, parts and differences along its dimensions."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.gate, self.fc = nn.Conv2d(1, 8, 4, stride=4), nn.Linear(8, 8), nn.Linear(56, 10)
+        self.position = nn.Parameter(torch.randn(49, 8))
+
+    def forward(self, x):
+        x = self.conv(x).flatten(2).transpose(1, 2) + self.position
+        x = x * torch.softmax(self.gate(x), -1)
+        x = x.view(x.size(0), 7, 7, 8).mean(2)
+        x = torch.cat([x[:, 3:], x[:, :3]], 1)
+        a, b = x[..., :4], x[..., 4:]
+        return self.fc(F.hardsigmoid(torch.cat([b - a, a], -1)).flatten(1))
+
+
+def check_dimensions(test):
+    ok = True
+    torch.manual_seed(0)
+    for net in (Columns().eval(), Tokens().eval()):
+        for opset in (11, 13):
+            export(net, "dimensions.onnx", opset_version=opset)
+            stair("import", "dimensions.onnx", *NORMALIZE, "-o", "dimensions.st")
+            stair("eval", "dimensions.st", "--predictions", "dimensions.csv")
+            ok &= compare(f"{type(net).__name__}, opset {opset}", nets.logits_of(net, test), "dimensions.csv")
     return ok
 
 
@@ -184,6 +230,7 @@ def main():
     for name in nets.NETS:
         ok &= check_float(name, images, labels, test)
     ok &= check_sequences(test)
+    ok &= check_dimensions(test)
     for kind, weights in (("channel", Q.default_per_channel_weight_fake_quant),
                           ("tensor", Q.default_weight_fake_quant)):
         ok &= check_qat(kind, weights, images, labels, test)
