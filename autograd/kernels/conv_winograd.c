@@ -10,7 +10,8 @@
  *   weight  du[k] += fine[k]' coarse[k]
  *
  * The transforms work on all channels of a position as a vector, so planes are transposed on their
- * way in and out. The values of a few samples and the weights stay in the second-level cache. */
+ * way in and out. The values of a few samples stay in the second-level cache; the weights pass by
+ * once for all of them. */
 #include <string.h>
 
 #include "autograd/kernels/vector.h"

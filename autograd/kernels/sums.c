@@ -42,7 +42,7 @@ typedef struct Row {
 
 /* mask NULL: all lanes. */
 INLINE void add_vector(const Row *row, size_t i, const Mask *mask, Lanes *sum, Lanes *dot) {
-    Lanes a = *(const LanesAt *)(row->a + i) - row->a_mean, d;
+    Lanes a = *(const LanesAt *)(row->a + i) - row->a_mean, d = {0};
     if (row->dot) d = *(const LanesAt *)(row->x + i) - row->map.mean;
     if (row->map.cut) a = (Lanes)((Mask)a & ~(Mask)(row->map.scale * d + row->map.shift <= 0));
     if (mask) a = (Lanes)((Mask)a & *mask);
