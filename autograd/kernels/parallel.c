@@ -1,15 +1,18 @@
-/* The pool. A loop is two counters: how many indices nobody has taken, and how many are not
- * finished. Whoever takes an index (the caller as well) lowers the first by compare-and-swap, runs
- * the body and lowers the second; the caller returns when that reaches zero. So nobody waits for a
- * thread that sleeps or was late: it just finds nothing to take.
+/* The pool. The indices of a loop are cut into one range for each worker, the caller among them.
+ * Two kinds of counters: how many indices of a range nobody has taken, and how many of all are not
+ * finished. Whoever takes an index lowers the range's by compare-and-swap, runs the body and lowers
+ * the other; the caller returns when that reaches zero. A worker begins with its own range, so that
+ * loop after loop the same samples are in its processor's caches (from another's they come several
+ * times as slowly), and helps with the others' when it is done: nobody waits for a thread that
+ * sleeps or was late, it just finds nothing to take.
  *
- * The fields of the loop need no lock. They are written while both counters are zero and read only
+ * The fields of the loop need no lock. They are written while all counters are zero and read only
  * by one who has taken an index, and until that index is finished the caller cannot begin another
  * loop.
  *
  * A training step runs some sixty loops, a few microseconds apart, and a wake-up takes twenty:
  * threads therefore spin for a moment before they sleep. Against a lost wake-up, the sleeper raises
- * its flag and then looks at the counter, the other side changes the counter and then looks at the
+ * its flag and then looks at the counters, the other side changes a counter and then looks at the
  * flag: one of them sees the other. */
 #include "autograd/kernels/parallel.h"
 
@@ -25,15 +28,20 @@
 
 enum { SPINS = 2000 }; /* looks at a counter before sleeping: 10 to 100 microseconds */
 
+typedef struct Range {
+    _Alignas(64) atomic_int untaken; /* a cache line of its own */
+} Range;
+
 static struct {
-    int threads; /* the caller, worker 0, among them; 0: not started */
+    atomic_int threads; /* the caller, worker 0, among them; 0: not started; workers look at it */
     pthread_t thread[MAX_THREADS];
 
     ParallelBody *body;
     void *context;
     int count;
     bool backwards;
-    atomic_int untaken, unfinished;
+    Range range[MAX_THREADS]; /* [threads] */
+    atomic_int unfinished;
 
     pthread_mutex_t lock;
     pthread_cond_t work, done;
@@ -55,29 +63,45 @@ static void relax(void) {
 #endif
 }
 
-static void take_indices(int worker) {
-    int left = atomic_load(&pool.untaken);
+/* Where the range of worker w begins; that of the one behind the last: its end. */
+static int range_begin(int w) {
+    return (int)((int64_t)pool.count * w / pool.threads);
+}
+
+static void take_range(int w, int worker) {
+    int left = atomic_load(&pool.range[w].untaken);
     while (left > 0) {
-        if (!atomic_compare_exchange_weak(&pool.untaken, &left, left - 1)) continue;
-        pool.body(pool.context, pool.backwards ? left - 1 : pool.count - left, worker);
+        if (!atomic_compare_exchange_weak(&pool.range[w].untaken, &left, left - 1)) continue;
+        int index = pool.backwards ? range_begin(w) + left - 1 : range_begin(w + 1) - left;
+        pool.body(pool.context, index, worker);
         if (atomic_fetch_sub(&pool.unfinished, 1) == 1 && atomic_load(&pool.caller_sleeps)) {
             pthread_mutex_lock(&pool.lock);
             pthread_cond_signal(&pool.done);
             pthread_mutex_unlock(&pool.lock);
         }
-        left = atomic_load(&pool.untaken);
+        left = atomic_load(&pool.range[w].untaken);
     }
+}
+
+static void take_indices(int worker) {
+    for (int i = 0; i < pool.threads; i++) take_range((worker + i) % pool.threads, worker);
+}
+
+static bool any_untaken(void) {
+    for (int w = 0; w < pool.threads; w++)
+        if (atomic_load(&pool.range[w].untaken) > 0) return true;
+    return false;
 }
 
 /* Returns false when the pool stops. */
 static bool wait_for_work(void) {
     for (int i = 0; i < SPINS; i++) {
-        if (atomic_load(&pool.untaken) > 0) return true;
+        if (any_untaken()) return true;
         relax();
     }
     pthread_mutex_lock(&pool.lock);
     atomic_fetch_add(&pool.sleepers, 1);
-    while (atomic_load(&pool.untaken) == 0 && !atomic_load(&pool.stopping))
+    while (!any_untaken() && !atomic_load(&pool.stopping))
         pthread_cond_wait(&pool.work, &pool.lock);
     atomic_fetch_sub(&pool.sleepers, 1);
     pthread_mutex_unlock(&pool.lock);
@@ -161,7 +185,8 @@ static void run(int count, ParallelBody *body, void *context, bool backwards) {
         pool.count = count;
         pool.backwards = backwards;
         atomic_store(&pool.unfinished, count);
-        atomic_store(&pool.untaken, count);
+        for (int w = 0; w < threads; w++)
+            atomic_store(&pool.range[w].untaken, range_begin(w + 1) - range_begin(w));
         wake_workers(count - 1);
         take_indices(0);
         wait_until_finished();
