@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "autograd/file.h"
+#include "quant/config/members.h"
 #include "train/json.h"
 
 const SweepCell *sweep_find(const Sweep *sweep, int bits, int weight_bits, int seed) {
@@ -154,21 +155,10 @@ static bool take_cells(Sweep *sweep, const json_t *json, const char *path, Error
 }
 
 bool sweep_resume(Sweep *sweep, const char *path, Error *error) {
-    enum { MOST = 1 << 24 };
     if (access(path, F_OK) != 0 && errno == ENOENT) return true;
-    Arena *arena = arena_new();
-    unsigned char *text;
-    size_t size;
-    bool ok = file_read(arena, path, MOST, &text, &size, error);
-    if (ok) {
-        json_error_t place;
-        json_t *json = json_loadb((char *)text, size, JSON_REJECT_DUPLICATES, &place);
-        ok = json ? take_cells(sweep, json, path, error)
-                  : error_set(error, ERROR_INPUT, "%s:%d:%d: %s", path, place.line, place.column,
-                              place.text);
-        json_decref(json);
-    }
-    arena_free(arena);
+    json_t *json = json_read(path, 1 << 24, error);
+    bool ok = json && take_cells(sweep, json, path, error);
+    json_decref(json);
     return ok;
 }
 

@@ -2,7 +2,6 @@
  * follow it. */
 #include <string.h>
 
-#include "autograd/file.h"
 #include "nn/nearest.h"
 #include "quant/bn.h"
 #include "quant/config/config.h"
@@ -272,22 +271,10 @@ json_t *quant_config_to_json(const QuantConfig *config) {
 }
 
 bool quant_config_read(const char *path, QuantConfig *config, Error *error) {
-    enum { MOST = 1 << 20 };
-    Arena *arena = arena_new();
-    unsigned char *text;
-    size_t size;
-    bool ok = file_read(arena, path, MOST, &text, &size, error);
-    if (ok) {
-        json_error_t place;
-        json_t *json = json_loadb((char *)text, size, JSON_REJECT_DUPLICATES, &place);
-        Error reason = {0};
-        if (!json)
-            ok = error_set(error, ERROR_INPUT, "%s:%d:%d: %s", path, place.line, place.column,
-                           place.text);
-        else if (!quant_config_from_json(json, config, &reason))
-            ok = error_set(error, ERROR_INPUT, "%s: %s", path, reason.message);
-        json_decref(json);
-    }
-    arena_free(arena);
+    json_t *json = json_read(path, 1 << 20, error);
+    Error reason = {0};
+    bool ok = json && (quant_config_from_json(json, config, &reason) ||
+                       error_set(error, ERROR_INPUT, "%s: %s", path, reason.message));
+    json_decref(json);
     return ok;
 }

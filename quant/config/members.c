@@ -3,8 +3,25 @@
 #include <float.h>
 #include <string.h>
 
+#include "autograd/file.h"
 #include "nn/nearest.h"
 #include "quant/qparams.h"
+
+json_t *json_read(const char *path, size_t most, Error *error) {
+    Arena *arena = arena_new();
+    unsigned char *text;
+    size_t size;
+    json_t *json = NULL;
+    json_error_t place;
+    if (file_read(arena, path, most, &text, &size, error)) {
+        json = json_loadb((char *)text, size, JSON_REJECT_DUPLICATES, &place);
+        if (!json)
+            error_set(error, ERROR_INPUT, "%s:%d:%d: %s", path, place.line, place.column,
+                      place.text);
+    }
+    arena_free(arena);
+    return json;
+}
 
 static bool unknown(const char *key, const char *what, const Member *members, Error *error) {
     Nearest nearest = nearest_to(key, strlen(key));

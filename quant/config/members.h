@@ -6,6 +6,10 @@
 
 #include "autograd/error.h"
 
+/* The JSON of a file of at most so many bytes, a new reference; an object that has a member twice
+ * is refused. NULL and ERROR_IO, or ERROR_INPUT with the file's name and the place, in *error. */
+json_t *json_read(const char *path, size_t most, Error *error);
+
 typedef struct Member {
     const char *name;
     /* Reads the value into *place; on no: what was expected, in *error (ERROR_INPUT). */
