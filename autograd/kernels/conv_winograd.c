@@ -10,8 +10,9 @@
  *   weight  du[k] += fine[k]' coarse[k]
  *
  * The transforms work on all channels of a position as a vector, so planes are transposed on their
- * way in and out. The values of a few samples stay in the second-level cache; the weights pass by
- * once for all of them. */
+ * way in and out. A large batch's lie in memory, which is quick to hand out one run of bytes and
+ * slow with a few from each of many planes: they are copied first, or last, as a whole. The values
+ * of a few samples stay in the second-level cache; the weights pass by once for all of them. */
 #include <string.h>
 
 #include "autograd/kernels/vector.h"
@@ -32,12 +33,13 @@ static float *tile_values(const WinogradPlan *plan, ConvSide side, int slot, int
 static void take(const ConvPass *pass, ConvSide which, int slot, const float *planes, int worker) {
     const WinogradPlan *plan = pass->plan;
     const WinogradSide *side = &plan->side[which];
-    float *frame = winograd_frame(plan, worker);
+    float *frame = winograd_frame(plan, worker), *copy = winograd_planes(plan, worker);
+    memcpy(copy, planes, sizeof *copy * (size_t)side->channels * (size_t)side->positions);
     memset(frame + side->positions * side->pitch, 0, sizeof *frame * (size_t)side->pitch);
     for (int i = 0, there = 0; i < plan->tiles; i++) {
         int touched = side->touched[i / plan->across], more = touched - there;
         if (more) /* the first tile of a row */
-            plan->kernel->transpose(side->channels, more, planes + there, side->positions,
+            plan->kernel->transpose(side->channels, more, copy + there, side->positions,
                                     frame + there * side->pitch, side->pitch, false);
         there = touched;
         side->values(frame, side->place + i * side->places,
@@ -114,8 +116,11 @@ static void give(const ConvPass *pass, ConvSide which, int group, int slot, int 
     for (int i = 0; i < plan->tiles; i++)
         side->back(tile_values(plan, which, slot, i, worker) + begin, side->matrix,
                    which == FINE ? NULL : bias, frame, side->place + i * side->places, width);
-    plan->kernel->transpose(side->positions, left < width ? left : width, frame, side->pitch, out,
-                            side->positions, add);
+    int channels = left < width ? left : width;
+    float *planes = add ? out : winograd_planes(plan, worker);
+    plan->kernel->transpose(side->positions, channels, frame, side->pitch, planes, side->positions,
+                            add);
+    if (!add) memcpy(out, planes, sizeof *out * (size_t)channels * (size_t)side->positions);
 }
 
 static void unpack(const ConvPass *pass, const float *sums, float *dw) {

@@ -178,7 +178,9 @@ void winograd_start(Arena *arena, ConvPass *pass, int uses, const float *w, cons
         side_start(arena, pass, (ConvSide)i, tiles);
         const WinogradSide *side = &plan->side[i];
         size_t pitch = (size_t)side->pitch, frame = (pass->plane[i] + 1) * pitch;
+        size_t planes = pass->plane[i] * (size_t)side->channels;
         plan->matrices[i] = WINOGRAD_VALUES * side->matrix;
+        if (plan->planes < planes) plan->planes = (planes + LINE - 1) / LINE * LINE;
         if (plan->frame < frame) plan->frame = (frame + LINE - 1) / LINE * LINE;
         if (widest < pitch) widest = pitch;
     }
@@ -186,9 +188,9 @@ void winograd_start(Arena *arena, ConvPass *pass, int uses, const float *w, cons
     plan->kernel_floats = WINOGRAD_PLACES * widest;
     plan->kernels =
         arena_alloc(arena, sizeof(float) * plan->kernel_floats * (size_t)parallel_threads());
-    size_t worker = plan->frame + plan->matrices[COARSE] + plan->matrices[FINE];
+    plan->worker = plan->planes + plan->frame + plan->matrices[COARSE] + plan->matrices[FINE];
     plan->scratch =
-        arena_alloc(arena, size_mul(worker * (size_t)parallel_threads(), sizeof(float)));
+        arena_alloc(arena, size_mul(plan->worker * (size_t)parallel_threads(), sizeof(float)));
     for (int i = 0; i < parallel_threads(); i++) /* whatever is read was written */
         memset(winograd_frame(plan, i), 0, sizeof(float) * plan->frame);
     if (uses & CONV_DOWN) side_weights(arena, pass, COARSE, w, b);

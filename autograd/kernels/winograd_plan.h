@@ -24,9 +24,9 @@ typedef struct WinogradSide {
 typedef struct WinogradPlan {
     const TileKernel *kernel;
     WinogradSide side[SIDES];
-    int tiles, across;             /* of a sample; of a row */
-    int32_t *channel;              /* 0 1 2 ... */
-    size_t frame, matrices[SIDES]; /* floats of one worker */
+    int tiles, across;                             /* of a sample; of a row */
+    int32_t *channel;                              /* 0 1 2 ... */
+    size_t planes, frame, matrices[SIDES], worker; /* floats, of one worker; all of its */
     float *scratch;
     size_t kernel_floats; /* of one worker: [9][pitch of the widest side] */
     float *kernels;
@@ -38,10 +38,12 @@ static inline ConvSide winograd_other(ConvSide side) {
     return side == COARSE ? FINE : COARSE;
 }
 
-/* Of one worker: where a sample's planes are transposed; behind it come the matrices. */
+/* Of one worker: a sample's planes on their way; the same, transposed; then the matrices. */
+static inline float *winograd_planes(const WinogradPlan *plan, int worker) {
+    return plan->scratch + plan->worker * (size_t)worker;
+}
 static inline float *winograd_frame(const WinogradPlan *plan, int worker) {
-    return plan->scratch +
-           (plan->frame + plan->matrices[COARSE] + plan->matrices[FINE]) * (size_t)worker;
+    return winograd_planes(plan, worker) + plan->planes;
 }
 
 /* `fits` and `start` of the method. */
