@@ -34,7 +34,7 @@ typedef struct Pass {
     size_t worker_planes;
     ConvPass conv;
     bool sums, bias;   /* gradients of w or b, of b, are wanted */
-    Partials partials; /* of a chunk: dw by group as the method leaves it, then db[O] */
+    Partials partials; /* of a piece: dw by group as the method leaves it, then db[O] */
     unsigned fresh;    /* the entry's */
 } Pass;
 
@@ -136,15 +136,12 @@ static const float *group_gradient(const Pass *pass, size_t s, int worker) {
     return planes;
 }
 
-static float *chunk_sums(const Pass *pass, const ConvRun *run) {
-    return pass->partials.data + (size_t)run->chunk * pass->partials.size;
-}
-
 /* db, and x for dw. */
 static void add_sample(const Pass *pass, const ConvRun *run, int slot, const float *g) {
     const ConvPass *conv = &pass->conv;
     size_t rows = (size_t)pass->map->sides.rows, plane = conv->plane[COARSE];
-    float *db = chunk_sums(pass, run) + run->step * conv->gradient + (size_t)run->group * rows;
+    float *db = partials_chunk(&pass->partials, run->chunk) + run->step * conv->gradient +
+                (size_t)run->group * rows;
     for (size_t r = 0; pass->bias && r < rows; r++) db[r] += (float)row_sum(g + r * plane, plane);
     const float *x = pass->x->data + conv_run_at(run, slot) * pass->map->fine;
     pass->map->method->take(conv, FINE, slot, x, run->worker);
@@ -154,7 +151,7 @@ static void add_sample(const Pass *pass, const ConvRun *run, int slot, const flo
  *   dw[o,k] = sum over p of g[o,p] columns[k,p]          dw = g columns'
  *   dcolumns[k,p] = sum over o of w[o,k] g[o,p]          dcolumns = w' g, each added to its dx
  *   db[o] = sum over p of g[o,p]
- * dw and db also sum over samples: here over those of a chunk, in partials_sum over the chunks. */
+ * dw and db also sum over samples: here over those of a piece, in partials_sum over the pieces. */
 static void backward_run(const void *context, const ConvRun *run) {
     const Pass *pass = context;
     const ConvMap *map = pass->map;
@@ -166,7 +163,8 @@ static void backward_run(const void *context, const ConvRun *run) {
     }
     if (pass->sums)
         map->method->weight(conv, run->samples,
-                            chunk_sums(pass, run) + (size_t)run->group * conv->gradient,
+                            partials_chunk(&pass->partials, run->chunk) +
+                                (size_t)run->group * conv->gradient,
                             run->worker);
     if (!pass->x->needs_grad) return;
     map->method->multiply(conv, FINE, run->group, run->samples, run->worker);
@@ -177,7 +175,6 @@ static void backward_run(const void *context, const ConvRun *run) {
 
 static void backward_chunk(void *context, int i, int worker) {
     const Pass *pass = context;
-    if (pass->sums) partials_chunk(&pass->partials, i);
     conv_pass_chunk(&pass->conv, i, worker, backward_run, pass);
 }
 
@@ -203,11 +200,9 @@ static void conv_backward(const Entry *entry) {
     pass.sums = w->needs_grad || pass.bias;
     int uses = (pass.x->needs_grad ? CONV_UP : 0) | (pass.sums ? CONV_WEIGHT : 0);
     pass.conv = conv_pass_new(arena, map, uses, w->data, NULL);
-    if (pass.sums) {
-        size_t size = size_mul(pass.conv.gradient, (size_t)map->groups) + (size_t)w->shape.dim[0];
-        pass.partials = partials_sized(arena, size, map->batch);
-    }
-    parallel_along(chunk_count(map->batch), backward_chunk, &pass);
+    size_t size = size_mul(pass.conv.gradient, (size_t)map->groups) + (size_t)w->shape.dim[0];
+    pass.partials = partials_new(arena, pass.sums ? size : 0, map->batch);
+    partials_along(&pass.partials, backward_chunk, &pass);
     if (pass.sums) add_sums(&pass, w, b);
     arena_rewind(arena, mark);
 }

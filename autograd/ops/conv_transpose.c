@@ -22,7 +22,7 @@ typedef struct Pass {
     Tensor *x, *y;
     ConvPass conv;
     bool bias, weight; /* their gradients are wanted */
-    Partials partials; /* of a chunk: dw by group as the method leaves it, then db[O] */
+    Partials partials; /* of a piece: dw by group as the method leaves it, then db[O] */
 } Pass;
 
 static void check_shapes(const Tensor *x, const Tensor *w, const Tensor *b,
@@ -101,14 +101,14 @@ Tensor *op_conv_transpose(Tape *tape, Tensor *x, Tensor *w, Tensor *b,
  *   dx[c,p] = sum over k of w[c,k] columns[k,p]          dx = w columns: a convolution of g
  *   dw[c,k] = sum over p of x[c,p] columns[k,p]          dw = x columns'
  *   db[o] = sum over q of g[o,q]
- * dw and db also sum over samples: here over those of a chunk, in partials_sum over the chunks. */
+ * dw and db also sum over samples: here over those of a piece, in partials_sum over the pieces. */
 static void backward_run(const void *context, const ConvRun *run) {
     const Pass *pass = context;
     const ConvMap *map = pass->map;
     const ConvPass *conv = &pass->conv;
     size_t outputs = (size_t)map->sides.channels, plane = conv->plane[FINE];
     size_t group = (size_t)run->group;
-    float *partial = pass->partials.data + (size_t)run->chunk * pass->partials.size;
+    float *partial = partials_chunk(&pass->partials, run->chunk);
     float *dw = partial + group * conv->gradient;
     float *db = partial + run->step * conv->gradient + group * outputs;
     for (int i = 0; i < run->samples; i++) {
@@ -129,7 +129,6 @@ static void backward_run(const void *context, const ConvRun *run) {
 
 static void backward_chunk(void *context, int i, int worker) {
     const Pass *pass = context;
-    partials_chunk(&pass->partials, i);
     conv_pass_chunk(&pass->conv, i, worker, backward_run, pass);
 }
 
@@ -145,8 +144,8 @@ static void conv_transpose_backward(const Entry *entry) {
     int uses = (pass.x->needs_grad ? CONV_DOWN : 0) | (pass.weight ? CONV_WEIGHT : 0);
     pass.conv = conv_pass_new(arena, map, uses, w->data, NULL);
     size_t size = size_mul(pass.conv.gradient, groups) + groups * (size_t)map->sides.channels;
-    pass.partials = partials_sized(arena, size, map->batch);
-    parallel_along(chunk_count(map->batch), backward_chunk, &pass);
+    pass.partials = partials_new(arena, size, map->batch);
+    partials_along(&pass.partials, backward_chunk, &pass);
     const float *sums = partials_sum(&pass.partials);
     for (size_t g = 0; pass.weight && g < groups; g++)
         map->method->unpack(&pass.conv, sums + g * pass.conv.gradient, w->grad + g * map->weights);

@@ -38,9 +38,9 @@ typedef struct Pass {
     const float *none; /* [CHUNK,H] of zeros: h and memory before the first step */
     /* of each thread: */
     size_t sums_size, work_size;
-    float *sums; /* forward: recur of a step [CHUNK,G]; backward: see Gradients */
-    char *work;  /* for the products */
-    Partials input_partials, recur_partials;
+    float *sums;       /* forward: recur of a step [CHUNK,G]; backward: see Gradients */
+    char *work;        /* for the products */
+    Partials partials; /* of a piece: the gradients of input's w and b, of recur's */
 } Pass;
 
 static size_t row(const Pass *p, int n, int t) {
@@ -245,18 +245,31 @@ static void chunk_back(const Pass *p, const Gradients *g, int begin, int rows, i
     gemm(rows, H, p->early, mat(drecur, p->steps * G), mat(w, H), 1, g->h, H);
 }
 
+/* Of a product: w's, then b's. */
+static size_t parameters_of(const Product *product) {
+    return product->w->count + (product->b ? product->b->count : 0);
+}
+
+static void add_to(Tensor *t, const float *sums) {
+    for (size_t i = 0; t->needs_grad && i < t->count; i++) t->grad[i] += sums[i];
+}
+
+static void add_parameters(const Product *product, const float *sums) {
+    add_to(product->w, sums);
+    if (product->b) add_to(product->b, sums + product->w->count);
+}
+
 static void parameter_gradients(const Pass *p, const Gradients *g, int chunk) {
     int begin = chunk_begin(chunk), rows = (chunk_end(chunk, p->batch) - begin) * p->steps;
-    float *input = partials_chunk(&p->input_partials, chunk);
-    float *recur = partials_chunk(&p->recur_partials, chunk);
+    float *input = partials_chunk(&p->partials, chunk), *recur = input + parameters_of(&p->input);
     const float *x = p->x->data + row(p, begin, 0) * (size_t)p->features;
-    gemm(p->gates, p->features, rows, mat_t(g->input, p->gates), mat(x, p->features), 0, input,
+    gemm(p->gates, p->features, rows, mat_t(g->input, p->gates), mat(x, p->features), 1, input,
          p->features);
-    gemm(p->early, p->hidden, rows, mat_t(g->recur, p->gates), mat(g->h_before, p->hidden), 0,
+    gemm(p->early, p->hidden, rows, mat_t(g->recur, p->gates), mat(g->h_before, p->hidden), 1,
          recur, p->hidden);
     if (p->early < p->gates)
         gemm(p->gates - p->early, p->hidden, rows, mat_t(g->recur + p->early, p->gates),
-             mat(p->memory + row(p, begin, 0) * (size_t)p->hidden, p->hidden), 0,
+             mat(p->memory + row(p, begin, 0) * (size_t)p->hidden, p->hidden), 1,
              recur + (size_t)p->early * (size_t)p->hidden, p->hidden);
     if (p->input.b) add_rows(rows, p->gates, g->input, input + p->input.w->count);
     if (p->recur.b) add_rows(rows, p->gates, g->recur, recur + p->recur.w->count);
@@ -280,11 +293,11 @@ static void recurrent_backward(const Entry *entry) {
     ArenaMark mark = arena_mark(arena);
     p.sums_size = gradients_size(&p);
     p.sums = arena_alloc(arena, size_mul(sizeof(float) * (size_t)parallel_threads(), p.sums_size));
-    p.input_partials = partials_new(arena, p.input.w, p.input.b, p.batch);
-    p.recur_partials = partials_new(arena, p.recur.w, p.recur.b, p.batch);
-    parallel_along(chunk_count(p.batch), backward_chunk, &p);
-    partials_add(&p.input_partials);
-    partials_add(&p.recur_partials);
+    p.partials = partials_new(arena, parameters_of(&p.input) + parameters_of(&p.recur), p.batch);
+    partials_along(&p.partials, backward_chunk, &p);
+    const float *sums = partials_sum(&p.partials);
+    add_parameters(&p.input, sums);
+    add_parameters(&p.recur, sums + parameters_of(&p.input));
     arena_rewind(arena, mark);
 }
 
