@@ -3,7 +3,6 @@
 #include <string.h>
 
 #include "autograd/error.h"
-#include "autograd/kernels/maxpool.h"
 #include "autograd/kernels/sums.h"
 #include "autograd/kernels/vector.h"
 
@@ -24,12 +23,13 @@ TailWork *tail_new(Tape *tape, const Tail *tail, const Shape *value) {
                 arena_alloc(tape->arena, size_mul(planes, 2 * sizeof *work->moments));
         return work;
     }
-    CHECK(work->plane <= INT32_MAX, "maxpool: planes of %zu elements", work->plane);
     work->window = *work->tail.pool;
     work->patches = patches_of(&work->window, work->channels, value);
+    CHECK(patches_places(&work->patches) <= MAXPOOL_PLACES, "maxpool: a window of %d places",
+          patches_places(&work->patches));
     work->out = tape_tensor(tape, window_shape(&work->window, value, work->channels));
     work->out_plane = (size_t)patches_columns(&work->patches);
-    work->winner = arena_alloc(tape->arena, size_mul(work->out->count, sizeof(int32_t)));
+    work->winner = arena_alloc(tape->arena, size_mul(work->out->count, sizeof *work->winner));
     return work;
 }
 
@@ -49,13 +49,8 @@ VECTOR static void cut(size_t count, float *v) {
     for (size_t i = 0; i < count; i++) v[i] = v[i] <= 0 ? 0 : v[i]; /* false for NaN */
 }
 
-/* What a relu cuts, before a max-pool or behind it, passes no gradient. */
-VECTOR static void drop_winners(size_t count, const float *restrict y, int32_t *restrict winner) {
-    for (size_t i = 0; i < count; i++) winner[i] = y[i] <= 0 ? -1 : winner[i];
-}
-
 /* Windows that may lie in the padding alone give -infinity, which a relu before them leaves. */
-static bool pool_first(const TailWork *work) {
+bool tail_pools_first(const TailWork *work) {
     return work->tail.pool && !window_padded(&work->window);
 }
 
@@ -65,10 +60,11 @@ void tail_run(const TailWork *work, size_t index, float *v) {
     float *out = work->out->data + at;
     if (t->mean) normalize(work->plane, t->mean[c], t->scale[c], t->shift[c], v);
     if (t->addend) add(work->plane, t->addend->data + index * work->plane, v);
-    if (t->relu && !pool_first(work)) cut(work->plane, v);
-    if (t->pool) maxpool_plane(&work->patches, v, out, work->winner + at);
-    if (t->pool && t->relu) drop_winners(work->out_plane, out, work->winner + at);
-    if (t->relu && pool_first(work)) cut(work->out_plane, out); /* the same, of fewer values */
+    if (t->relu && !tail_pools_first(work)) cut(work->plane, v);
+    if (t->pool) maxpool_plane(&work->patches, v, 1, out, work->winner + at);
+    if (t->pool && t->relu) maxpool_cut(out, work->out_plane, work->winner + at);
+    if (t->relu && tail_pools_first(work))
+        cut(work->out_plane, out); /* the same, of fewer values */
     if (work->moments) row_moments(v, work->plane, work->moments + 2 * index);
 }
 

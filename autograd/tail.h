@@ -1,7 +1,7 @@
 /* A tail (autograd/ops.h) at work, for the ops that take one. */
 #pragma once
 
-#include "autograd/kernels/patches.h"
+#include "autograd/kernels/maxpool.h"
 #include "autograd/ops.h"
 
 typedef struct TailWork {
@@ -11,12 +11,16 @@ typedef struct TailWork {
     Tensor *out;     /* [N,C,...] the op's result */
     int channels;
     size_t plane, out_plane; /* floats, before the pool and behind it */
-    int32_t *winner;         /* as out: maxpool.h; NULL without a pool */
+    Winner *winner;          /* as out; NULL without a pool */
     double *moments;         /* out->moments, to be filled; or NULL */
 } TailWork;
 
 /* For a value of that shape. `tail` may be NULL: an empty one. Owned by the tape. */
 TailWork *tail_new(Tape *tape, const Tail *tail, const Shape *value);
+
+/* No window of the pool lies in the padding alone: maps that keep the order of values may follow it
+ * instead of coming before. */
+bool tail_pools_first(const TailWork *work);
 
 /* Where the op is to write plane `index` (n C + c) of its value: the result itself, or the
  * caller's plane[work->plane] where a pool follows. */

@@ -56,17 +56,11 @@ bool tape_record(Tape *tape, const Op *op, Tensor *out, int inputs, Tensor *cons
     return true;
 }
 
-static size_t plane_of(const Tensor *t) {
-    return t->count / (size_t)t->shape.dim[0] / (size_t)t->shape.dim[1];
-}
-
-static void store_chunk(void *context, int i, int worker) {
+static void store_plane(void *context, size_t p, int worker) {
     (void)worker;
     const Tensor *t = context;
-    size_t channels = (size_t)t->shape.dim[1], plane = plane_of(t);
-    size_t last = (size_t)chunk_end(i, t->shape.dim[0]) * channels;
-    for (size_t p = (size_t)chunk_begin(i) * channels; p < last; p++)
-        t->deferred->plane(t->deferred->context, p, t->grad + p * plane);
+    size_t floats = t->count / (size_t)t->shape.dim[0] / (size_t)t->shape.dim[1];
+    t->deferred->plane(t->deferred->context, p, t->grad + p * floats);
 }
 
 static float *gradient_memory(Tape *tape, Tensor *t) {
@@ -81,7 +75,7 @@ static void make_gradients(Tape *tape, Entry *entry) {
         if (!in || !in->needs_grad || in->grad) continue;
         if (in->deferred) {
             gradient_memory(tape, in);
-            parallel_along(chunk_count(in->shape.dim[0]), store_chunk, in);
+            parallel_planes(in->shape.dim[0], in->shape.dim[1], store_plane, in);
             in->deferred = NULL;
         } else if (entry->op->fills >> k & 1) {
             entry->fresh |= 1u << k;

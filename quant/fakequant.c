@@ -140,20 +140,16 @@ typedef struct JoinedPass {
     bool fresh;
 } JoinedPass;
 
-static void joined_forward(void *context, int chunk, int worker) {
+static void joined_forward(void *context, size_t p, int worker) {
     const JoinedPass *pass = context;
     const TailWork *work = pass->joined->work;
-    size_t channels = (size_t)work->channels, plane = work->plane;
-    size_t last = (size_t)chunk_end(chunk, pass->x->shape.dim[0]) * channels;
-    for (size_t p = (size_t)chunk_begin(chunk) * channels; p < last; p++) {
-        Rounding rounding = pass->joined->rounding;
-        float *y = tail_target(work, p, pass->planes + (size_t)worker * plane);
-        rounding.x = pass->x->data + p * plane;
-        rounding.y = y;
-        rounding.mask = pass->joined->mask + p * plane;
-        fake_and_mask(&rounding, 0, plane);
-        tail_run(work, p, y);
-    }
+    Rounding rounding = pass->joined->rounding;
+    float *y = tail_target(work, p, pass->planes + (size_t)worker * work->plane);
+    rounding.x = pass->x->data + p * work->plane;
+    rounding.y = y;
+    rounding.mask = pass->joined->mask + p * work->plane;
+    fake_and_mask(&rounding, 0, work->plane);
+    tail_run(work, p, y);
 }
 
 VECTOR static void mask_plane(size_t count, const uint8_t *restrict mask, float *restrict v) {
@@ -170,24 +166,20 @@ static void joined_plane(const void *context, size_t p, float *plane) {
     mask_plane(joined->work->plane, joined->mask + p * joined->work->plane, plane);
 }
 
-static void joined_chunk_backward(void *context, int chunk, int worker) {
+static void joined_plane_backward(void *context, size_t p, int worker) {
     const JoinedPass *pass = context;
-    const TailWork *work = pass->joined->work;
-    size_t channels = (size_t)work->channels, plane = work->plane;
-    size_t last = (size_t)chunk_end(chunk, pass->x->shape.dim[0]) * channels;
-    for (size_t p = (size_t)chunk_begin(chunk) * channels; p < last; p++) {
-        float *dx = pass->x->grad + p * plane;
-        float *v = pass->fresh ? dx : pass->planes + (size_t)worker * plane;
-        joined_plane(pass->joined, p, v);
-        for (size_t i = 0; !pass->fresh && i < plane; i++) dx[i] += v[i];
-    }
+    size_t plane = pass->joined->work->plane;
+    float *dx = pass->x->grad + p * plane;
+    float *v = pass->fresh ? dx : pass->planes + (size_t)worker * plane;
+    joined_plane(pass->joined, p, v);
+    for (size_t i = 0; !pass->fresh && i < plane; i++) dx[i] += v[i];
 }
 
-static void joined_run(Arena *arena, JoinedPass pass, ParallelBody *body) {
+static void joined_run(Arena *arena, JoinedPass pass, PlaneBody *body) {
     ArenaMark mark = arena_mark(arena);
     size_t floats = size_mul(pass.joined->work->plane, (size_t)parallel_threads());
     pass.planes = arena_alloc(arena, size_mul(floats, sizeof(float)));
-    parallel_along(chunk_count(pass.x->shape.dim[0]), body, &pass);
+    parallel_planes(pass.x->shape.dim[0], pass.joined->work->channels, body, &pass);
     arena_rewind(arena, mark);
 }
 
@@ -198,7 +190,7 @@ static void joined_backward(const Entry *entry) {
         return;
     }
     joined_run(entry->tape->arena, (JoinedPass){joined, entry->in[0], NULL, entry->fresh},
-               joined_chunk_backward);
+               joined_plane_backward);
 }
 
 static const Op joined_op = {

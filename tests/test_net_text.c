@@ -168,6 +168,8 @@ static void test_wrong_shapes(void **state) {
          "a kernel of 2 does not fit into 1x1x1; sizes so far: x 1x28x28 -> p 1x1x1"},
         {X "p = avgpool x kernel=2 padding=2", "2:1", "would lie in the padding alone"},
         {X "p = maxpool x kernel=2 padding=0:2", "2:1", "would lie in the padding alone"},
+        {"x = input shape=1x41x41x41\np = maxpool x kernel=41", "2:1",
+         "a window of 68921 places; at most 65535"},
         {X "c = conv2d x out=4 kernel=5\nd = conv2d c out=4 kernel=9 dilation=3", "3:1",
          "a kernel of 25 does not fit into 4x24x24; sizes so far: x 1x28x28 -> c 4x24x24"},
         {X "c = conv2d x out=4 kernel=3 groups=2", "2:1", "groups=2 must divide 1 input and 4"},

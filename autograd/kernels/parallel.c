@@ -203,3 +203,22 @@ void parallel_along(int count, ParallelBody *body, void *context) {
     backwards = !backwards;
     run(count, body, context, backwards);
 }
+
+typedef struct Planes {
+    int samples;
+    size_t channels;
+    PlaneBody *body;
+    void *context;
+} Planes;
+
+static void planes_chunk(void *context, int i, int worker) {
+    const Planes *planes = context;
+    size_t last = (size_t)chunk_end(i, planes->samples) * planes->channels;
+    for (size_t p = (size_t)chunk_begin(i) * planes->channels; p < last; p++)
+        planes->body(planes->context, p, worker);
+}
+
+void parallel_planes(int samples, int channels, PlaneBody *body, void *context) {
+    parallel_along(chunk_count(samples), planes_chunk,
+                   &(Planes){samples, (size_t)channels, body, context});
+}

@@ -4,6 +4,8 @@
  * thread. */
 #pragma once
 
+#include <stddef.h>
+
 enum { CHUNK = 8 /* samples in one piece */, MAX_THREADS = 256 };
 
 /* Starts the pool; threads <= 0 means one per processor available to this process. Call it once,
@@ -23,6 +25,10 @@ void parallel_for(int count, ParallelBody *body, void *context);
 /* The same where the pieces follow one another in memory, as chunks of samples do: every other such
  * loop goes backwards, so that it begins with what the one before has left in the caches. */
 void parallel_along(int count, ParallelBody *body, void *context);
+
+/* The same for each plane n channels + c of a batch, its pieces being the chunks of samples. */
+typedef void PlaneBody(void *context, size_t plane, int worker);
+void parallel_planes(int samples, int channels, PlaneBody *body, void *context);
 
 /* The pieces that `samples` samples make, and where piece i begins and ends. */
 static inline int chunk_count(int samples) {

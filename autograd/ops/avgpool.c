@@ -67,24 +67,19 @@ static bool is_global(const AvgPool *pool) {
     return true;
 }
 
-static void global_forward(void *context, int chunk, int worker) {
+static void global_forward(void *context, size_t p, int worker) {
     (void)worker;
     const AvgPool *pool = context;
-    size_t count = patches_plane(&pool->patches), channels = (size_t)pool->patches.channels;
-    size_t last = (size_t)chunk_end(chunk, pool->x->shape.dim[0]) * channels;
-    for (size_t p = (size_t)chunk_begin(chunk) * channels; p < last; p++)
-        pool->y->data[p] = (float)(row_sum(pool->x->data + p * count, count) / (double)count);
+    size_t count = patches_plane(&pool->patches);
+    pool->y->data[p] = (float)(row_sum(pool->x->data + p * count, count) / (double)count);
 }
 
-static void global_backward(void *context, int chunk, int worker) {
+static void global_backward(void *context, size_t p, int worker) {
     (void)worker;
     const AvgPool *pool = context;
-    size_t count = patches_plane(&pool->patches), channels = (size_t)pool->patches.channels;
-    size_t last = (size_t)chunk_end(chunk, pool->x->shape.dim[0]) * channels;
-    for (size_t p = (size_t)chunk_begin(chunk) * channels; p < last; p++) {
-        float *dx = pool->x->grad + p * count, g = pool->y->grad[p] / (float)count;
-        for (size_t i = 0; i < count; i++) dx[i] += g;
-    }
+    size_t count = patches_plane(&pool->patches);
+    float *dx = pool->x->grad + p * count, g = pool->y->grad[p] / (float)count;
+    for (size_t i = 0; i < count; i++) dx[i] += g;
 }
 
 static void forward_chunk(void *context, int i, int worker) {
@@ -121,8 +116,10 @@ Tensor *op_avgpool(Tape *tape, Tensor *x, const Window *window, bool count_paddi
     pool->y = tape_tensor(tape, window_shape(window, &x->shape, x->shape.dim[1]));
     pool->patches = patches_of(&pool->window, x->shape.dim[1], &x->shape);
     pool->places = places_of(tape->arena, &pool->patches, count_padding);
-    parallel_along(chunk_count(x->shape.dim[0]), is_global(pool) ? global_forward : forward_chunk,
-                   pool);
+    if (is_global(pool))
+        parallel_planes(x->shape.dim[0], x->shape.dim[1], global_forward, pool);
+    else
+        parallel_along(chunk_count(x->shape.dim[0]), forward_chunk, pool);
     tape_record(tape, &avgpool_op, pool->y, 1, &x, pool);
     return pool->y;
 }
@@ -134,9 +131,12 @@ static void backward_chunk(void *context, int i, int worker) {
 }
 
 static void avgpool_backward(const Entry *entry) {
-    const AvgPool *pool = entry->saved;
-    parallel_along(chunk_count(pool->x->shape.dim[0]),
-                   is_global(pool) ? global_backward : backward_chunk, (void *)pool);
+    AvgPool *pool = entry->saved;
+    const int *size = pool->x->shape.dim;
+    if (is_global(pool))
+        parallel_planes(size[0], size[1], global_backward, pool);
+    else
+        parallel_along(chunk_count(size[0]), backward_chunk, pool);
 }
 
 typedef struct Trial {

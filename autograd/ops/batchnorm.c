@@ -7,6 +7,10 @@
  * unbiased variance; evaluation takes the running ones. Sums are taken of each plane, while it is
  * in the cache, and then of a channel's planes in the order of the samples.
  *
+ * In every channel y is a monotone function of x, rounding included, so that a max-pool behind it
+ * may come first: the largest y of a window is that of the largest x, or of the smallest where
+ * gamma is negative. These few are all that need be mapped, and summed on the way back.
+ *
  * Of x / s, which is never computed, mean and var are those of x divided by s and s^2: y is as
  * above, with r = 1 / (s sqrt(var / s^2 + eps)). */
 #include <math.h>
@@ -22,12 +26,15 @@
 extern const Op batchnorm_op;
 
 typedef struct BatchNorm {
-    int batch, channels, row; /* N C P: a channel is N contiguous rows of P floats */
+    int batch, channels, plane; /* N C P */
     bool training;
     float eps;
     float *mean, *r, *scale; /* [C] as used by forward: scale is gamma r */
     TailWork *tail;
-    bool cut; /* the tail is a relu */
+    bool pooled, cut;   /* the tail's pool comes first; its relu is part of the map */
+    const float *value; /* [N C][row] what is mapped: x, or what the pool chose */
+    float *chosen;
+    size_t row;
 } BatchNorm;
 
 typedef struct Forward {
@@ -39,43 +46,31 @@ typedef struct Forward {
 
 enum { ADDEND = 3 /* the tail's */, DIVISOR, INPUTS }; /* among the inputs */
 
-/* Calls body(context, plane, worker) for each plane n C + c. */
-typedef void PlaneBody(void *context, size_t plane, int worker);
-
-typedef struct Planes {
-    const BatchNorm *b;
-    PlaneBody *body;
-    void *context;
-} Planes;
-
-static void planes_chunk(void *context, int i, int worker) {
-    const Planes *planes = context;
-    size_t channels = (size_t)planes->b->channels;
-    size_t last = (size_t)chunk_end(i, planes->b->batch) * channels;
-    for (size_t p = (size_t)chunk_begin(i) * channels; p < last; p++)
-        planes->body(planes->context, p, worker);
+static void each_plane(const BatchNorm *b, PlaneBody *body, void *context) {
+    parallel_planes(b->batch, b->channels, body, context);
 }
 
-static void each_plane(const BatchNorm *b, PlaneBody *body, void *context) {
-    parallel_along(chunk_count(b->batch), planes_chunk, &(Planes){b, body, context});
+static const float *plane_of(const Entry *entry, size_t p) {
+    const BatchNorm *b = entry->saved;
+    return entry->in[0]->data + p * (size_t)b->plane;
 }
 
 static void measure_plane(void *context, size_t p, int worker) {
     (void)worker;
     const Forward *f = context;
-    size_t row = (size_t)((const BatchNorm *)f->entry->saved)->row;
-    row_moments(f->entry->in[0]->data + p * row, row, f->moments + 2 * p);
+    const BatchNorm *b = f->entry->saved;
+    row_moments(plane_of(f->entry, p), (size_t)b->plane, f->moments + 2 * p);
 }
 
 /* Mean first, then the squares around it: E[x^2] - mean^2 would cancel. */
 static void batch_statistics(const BatchNorm *b, const double *moments, const BatchNormSpec *spec,
                              int c, float s, float *mean, float *var) {
-    double count = (double)b->batch * b->row, sum = 0, squares = 0;
-    size_t channels = (size_t)b->channels, planes = (size_t)b->batch * channels;
-    for (size_t p = (size_t)c; p < planes; p += channels) sum += moments[2 * p];
+    double count = (double)b->batch * b->plane, sum = 0, squares = 0;
+    size_t step = (size_t)b->channels, planes = (size_t)b->batch * step;
+    for (size_t p = (size_t)c; p < planes; p += step) sum += moments[2 * p];
     *mean = (float)(sum / count);
-    for (size_t p = (size_t)c; p < planes; p += channels)
-        squares += moments_around(moments + 2 * p, (size_t)b->row, *mean);
+    for (size_t p = (size_t)c; p < planes; p += step)
+        squares += moments_around(moments + 2 * p, (size_t)b->plane, *mean);
     *var = (float)(squares / count);
     /* the running statistics; a single element has no unbiased variance */
     float unbiased = count > 1 ? (float)(squares / (count - 1)) : *var, m = spec->momentum;
@@ -104,11 +99,23 @@ static RowMap map_of(const Entry *entry, size_t c) {
 static void normalize_plane(void *context, size_t p, int worker) {
     const Forward *f = context;
     const BatchNorm *b = f->entry->saved;
-    size_t c = p % (size_t)b->channels, row = (size_t)b->row;
-    float *y = tail_target(b->tail, p, f->planes + (size_t)worker * row);
-    RowMap map = map_of(f->entry, c);
-    row_map(&map, f->entry->in[0]->data + p * row, row, y);
+    float *y = tail_target(b->tail, p, f->planes + (size_t)worker * b->row);
+    RowMap map = map_of(f->entry, p % (size_t)b->channels);
+    row_map(&map, plane_of(f->entry, p), b->row, y);
     if (!b->cut) tail_run(b->tail, p, y);
+}
+
+static void pool_plane(void *context, size_t p, int worker) {
+    (void)worker;
+    const Forward *f = context;
+    const BatchNorm *b = f->entry->saved;
+    size_t at = p * b->row;
+    float *chosen = b->chosen + at, *y = b->tail->out->data + at;
+    Winner *winner = b->tail->winner + at;
+    RowMap map = map_of(f->entry, p % (size_t)b->channels);
+    maxpool_plane(&b->tail->patches, plane_of(f->entry, p), map.scale < 0 ? -1 : 1, chosen, winner);
+    row_map(&map, chosen, b->row, y);
+    if (b->cut) maxpool_cut(y, b->row, winner);
 }
 
 /* By planes, then by channels, then by planes again; x->moments saves the first. */
@@ -120,12 +127,21 @@ static void forward(Arena *arena, Forward f) {
         each_plane(b, measure_plane, &f);
     }
     parallel_for(b->channels, prepare_channel, &f);
-    each_plane(b, normalize_plane, &f);
+    each_plane(b, b->pooled ? pool_plane : normalize_plane, &f);
 }
 
 static float *worker_planes(Arena *arena, const BatchNorm *b) {
-    size_t floats = size_mul((size_t)b->row, (size_t)parallel_threads());
+    size_t floats = size_mul((size_t)b->plane, (size_t)parallel_threads());
     return arena_alloc(arena, size_mul(floats, sizeof(float)));
+}
+
+static void add_tail(Tape *tape, BatchNorm *b, const Tensor *x, const Tail *tail) {
+    b->tail = tail_new(tape, tail, &x->shape);
+    b->pooled = tail_pools_first(b->tail) && !tail->addend;
+    b->cut = b->pooled ? tail->relu : tail_relu_alone(&b->tail->tail);
+    b->row = b->pooled ? b->tail->out_plane : b->tail->plane;
+    if (b->pooled) b->chosen = tape_tensor(tape, b->tail->out->shape)->data;
+    b->value = b->pooled ? b->chosen : x->data;
 }
 
 static Tensor *batchnorm(Tape *tape, Tensor *const in[INPUTS], const BatchNormSpec *spec,
@@ -142,12 +158,11 @@ static Tensor *batchnorm(Tape *tape, Tensor *const in[INPUTS], const BatchNormSp
     BatchNorm *b = arena_alloc(tape->arena, sizeof *b);
     *b = (BatchNorm){
         .batch = batch, .channels = channels, .training = spec->training, .eps = spec->eps};
-    b->row = (int)(x->count / (size_t)batch / (size_t)channels);
+    b->plane = (int)(x->count / (size_t)batch / (size_t)channels);
     b->mean = tape_tensor(tape, each)->data;
     b->r = tape_tensor(tape, each)->data;
     b->scale = tape_tensor(tape, each)->data;
-    b->tail = tail_new(tape, tail, &x->shape);
-    b->cut = tail_relu_alone(&b->tail->tail);
+    add_tail(tape, b, x, tail);
     Entry entry = {.out = b->tail->out, .saved = b};
     memcpy(entry.in, in, sizeof *in * INPUTS);
     entry.out->defers = tail_empty(&b->tail->tail);
@@ -191,10 +206,10 @@ typedef struct Backward {
  *   dx[i] = gamma r (dy[i] - dbeta / M - h[i] dgamma / M)
  * All of it holds for x / s as well. Of s only the part that eps has in r is left, since r^-2 = var
  * + eps s^2: dr/ds = -eps s r^3. */
-/* d loss / d y of one plane, or behind the relu: in plane[], or where it lies. */
+/* d loss / d y of one plane of the value, or behind the relu: in plane[], or where it lies. */
 static const float *result_gradient(const BatchNorm *b, size_t p, float *plane) {
     const Tensor *out = b->tail->out;
-    if (b->cut) return out->grad + p * (size_t)b->row;
+    if (b->cut || b->pooled) return out->grad + p * b->row;
     if (!out->deferred) return tail_gradient(b->tail, p, plane);
     out->deferred->plane(out->deferred->context, p, plane);
     return plane;
@@ -203,11 +218,10 @@ static const float *result_gradient(const BatchNorm *b, size_t p, float *plane) 
 static void sum_plane(void *context, size_t p, int worker) {
     const Backward *back = context;
     const BatchNorm *b = back->entry->saved;
-    size_t row = (size_t)b->row;
-    const float *dy = result_gradient(b, p, back->planes + (size_t)worker * row);
+    const float *dy = result_gradient(b, p, back->planes + (size_t)worker * (size_t)b->plane);
     tail_addend_gradient(b->tail, p, dy, back->entry->fresh >> ADDEND & 1);
     RowMap map = map_of(back->entry, p % (size_t)b->channels);
-    row_sums(&map, back->entry->in[0]->data + p * row, dy, row, back->sums + 2 * p);
+    row_sums(&map, b->value + p * b->row, dy, b->row, back->sums + 2 * p);
 }
 
 static void add_channel(void *context, int c, int worker) {
@@ -216,7 +230,7 @@ static void add_channel(void *context, int c, int worker) {
     const BatchNorm *b = back->entry->saved;
     Tensor *gamma = back->entry->in[1], *beta = back->entry->in[2], *s = back->entry->in[DIVISOR];
     size_t channels = (size_t)b->channels, planes = (size_t)b->batch * channels;
-    double count = (double)b->batch * b->row, r = (double)b->r[c], sum = 0, dot = 0;
+    double count = (double)b->batch * b->plane, r = (double)b->r[c], sum = 0, dot = 0;
     for (size_t p = (size_t)c; p < planes; p += channels) {
         sum += back->sums[2 * p];
         dot += back->sums[2 * p + 1];
@@ -230,28 +244,31 @@ static void add_channel(void *context, int c, int worker) {
     back->slope[c] = b->training ? (float)(dot * r * r / count) : 0;
 }
 
-/* dx of one plane; dy may lie in it. */
-static void plane_gradient(const Backward *back, size_t p, const float *dy, bool store, float *dx) {
+/* dx of one plane; plane[] is for dy, and may be dx if that is stored. */
+static void plane_gradient(const Backward *back, size_t p, float *plane, bool store, float *dx) {
     const BatchNorm *b = back->entry->saved;
-    size_t c = p % (size_t)b->channels, row = (size_t)b->row;
+    size_t c = p % (size_t)b->channels;
     RowMap map = map_of(back->entry, c);
-    row_map_gradient(&map, back->entry->in[0]->data + p * row, dy, row, back->shift[c],
+    const float *dy = result_gradient(b, p, plane);
+    if (b->pooled) {
+        dy = tail_gradient(b->tail, p, plane);
+        map.cut = false; /* what the relu cut has no winner */
+    }
+    row_map_gradient(&map, plane_of(back->entry, p), dy, (size_t)b->plane, back->shift[c],
                      back->slope[c], store, dx);
 }
 
 static void deferred_plane(const void *context, size_t p, float *plane) {
-    const Backward *back = context;
-    const BatchNorm *b = back->entry->saved;
-    plane_gradient(back, p, result_gradient(b, p, plane), true, plane);
+    plane_gradient(context, p, plane, true, plane);
 }
 
 static void add_plane(void *context, size_t p, int worker) {
     const Backward *back = context;
-    const BatchNorm *b = back->entry->saved;
+    size_t floats = (size_t)((const BatchNorm *)back->entry->saved)->plane;
     bool store = back->entry->fresh & 1;
-    float *dx = back->entry->in[0]->grad + p * (size_t)b->row;
-    float *plane = store ? dx : back->planes + (size_t)worker * (size_t)b->row;
-    plane_gradient(back, p, result_gradient(b, p, plane), store, dx);
+    float *dx = back->entry->in[0]->grad + p * floats;
+    float *plane = store ? dx : back->planes + (size_t)worker * floats;
+    plane_gradient(back, p, plane, store, dx);
 }
 
 /* The sums first; then dx, or the promise of it, whose context lasts as long as the tape. */
@@ -274,16 +291,17 @@ static void backward(const Entry *entry) {
     arena_rewind(arena, mark);
 }
 
-/* Values v that a step of gradcheck keeps in their order and on their side of 0: x and the addend
- * are v / 2 each, and nothing is normalised. */
+/* Values v that a step of gradcheck keeps in their order and, where nothing is normalised, on their
+ * side of 0; x and the addend are v / 2 each. */
 static void avoid_kinks(Arena *arena, Rng *rng, const BatchNormSpec *spec, Sample *s) {
     const float distance = 0.25f;
     Tensor *x = s->in[0], *addend = s->in[ADDEND];
     uint32_t *order = arena_alloc(arena, size_mul(x->count, sizeof *order));
     rng_permutation(rng, order, (uint32_t)x->count);
-    for (size_t i = 0; i < x->count; i++)
-        x->data[i] = addend->data[i] =
-            distance / 2 * ((float)order[i] - 0.5f * (float)(x->count - 1));
+    for (size_t i = 0; i < x->count; i++) {
+        x->data[i] = distance / 2 * ((float)order[i] - 0.5f * (float)(x->count - 1));
+        if (addend) addend->data[i] = x->data[i];
+    }
     for (int c = 0; c < x->shape.dim[1]; c++) {
         spec->mean[c] = s->in[2]->data[c] = 0;
         spec->var[c] = s->in[1]->data[c] = 1;
@@ -295,7 +313,7 @@ typedef struct Trial {
     Tail tail;
 } Trial;
 
-/* Ranks 2 to 5, training; then evaluation; then tails; then x / s. */
+/* Ranks 2 to 5, training; then evaluation; then tails; then x / s; then pools that come first. */
 static void sample(Arena *arena, Rng *rng, int trial, Sample *s) {
     static const Window pool = {{1, 2, 2}, {1, 2, 2}, {0, 0, 0}, {1, 1, 1}, {0, 0, 0}};
     static const struct {
@@ -306,6 +324,7 @@ static void sample(Arena *arena, Rng *rng, int trial, Sample *s) {
         {{4, {2, 3, 3, 3}}, 1, 0, 0, 0, 0}, {{5, {2, 2, 2, 2, 3}}, 1, 0, 0, 0, 0},
         {{4, {2, 3, 2, 2}}, 0, 0, 0, 0, 0}, {{4, {2, 3, 2, 3}}, 1, 1, 0, 0, 0},
         {{4, {2, 2, 5, 4}}, 0, 1, 1, 1, 0}, {{4, {3, 3, 2, 2}}, 1, 0, 0, 0, 1},
+        {{4, {2, 2, 5, 4}}, 0, 0, 1, 1, 0}, {{4, {2, 2, 5, 4}}, 1, 0, 0, 1, 0},
     };
     int channels = trials[trial].x.dim[1];
     Tensor *mean = sample_leaf(arena, rng, SHAPE(channels), 1);
@@ -324,7 +343,7 @@ static void sample(Arena *arena, Rng *rng, int trial, Sample *s) {
         for (int c = 0; c < channels; c++) divisor->data[c] += copysignf(1, divisor->data[c]);
         spec->spec.eps = 0.5f;
     }
-    if (trials[trial].relu) avoid_kinks(arena, rng, &spec->spec, s);
+    if (trials[trial].pool) avoid_kinks(arena, rng, &spec->spec, s);
 }
 
 static Tensor *run(Tape *tape, const Sample *s) {
@@ -342,7 +361,7 @@ const Op batchnorm_op = {
     .backward = backward,
     .fills = 1 | 1 << ADDEND,
     .defers = 1,
-    .samples = 8,
+    .samples = 10,
     .sample = sample,
     .forward = run,
 };

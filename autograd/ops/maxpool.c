@@ -13,37 +13,27 @@ typedef struct MaxPool {
         *planes; /* backward's, one for each worker; NULL: the gradients are stored where they go */
 } MaxPool;
 
-static size_t planes_begin(const MaxPool *pool, int chunk) {
-    return (size_t)chunk_begin(chunk) * (size_t)pool->work->channels;
-}
-static size_t planes_end(const MaxPool *pool, int chunk) {
-    return (size_t)chunk_end(chunk, pool->x->shape.dim[0]) * (size_t)pool->work->channels;
-}
-
-static void forward_chunk(void *context, int i, int worker) {
+static void forward_plane(void *context, size_t p, int worker) {
     (void)worker;
     const MaxPool *pool = context;
-    for (size_t p = planes_begin(pool, i); p < planes_end(pool, i); p++)
-        tail_run(pool->work, p, pool->x->data + p * pool->work->plane);
+    tail_run(pool->work, p, pool->x->data + p * pool->work->plane);
 }
 
 Tensor *op_maxpool(Tape *tape, Tensor *x, const Window *window) {
     MaxPool pool = {.x = x};
     pool.work = tail_new(tape, &(Tail){.pool = window}, &x->shape);
-    parallel_along(chunk_count(x->shape.dim[0]), forward_chunk, &pool);
+    parallel_planes(x->shape.dim[0], pool.work->channels, forward_plane, &pool);
     tape_record(tape, &maxpool_op, pool.work->out, 1, &x, (void *)pool.work);
     return pool.work->out;
 }
 
-static void backward_chunk(void *context, int i, int worker) {
+static void backward_plane(void *context, size_t p, int worker) {
     const MaxPool *pool = context;
     size_t plane = pool->work->plane;
-    for (size_t p = planes_begin(pool, i); p < planes_end(pool, i); p++) {
-        float *dx = pool->x->grad + p * plane;
-        float *g = pool->planes ? pool->planes + (size_t)worker * plane : dx;
-        tail_gradient(pool->work, p, g);
-        for (size_t j = 0; pool->planes && j < plane; j++) dx[j] += g[j];
-    }
+    float *dx = pool->x->grad + p * plane;
+    float *g = pool->planes ? pool->planes + (size_t)worker * plane : dx;
+    tail_gradient(pool->work, p, g);
+    for (size_t j = 0; pool->planes && j < plane; j++) dx[j] += g[j];
 }
 
 static void maxpool_backward(const Entry *entry) {
@@ -54,7 +44,7 @@ static void maxpool_backward(const Entry *entry) {
         size_t floats = size_mul(pool.work->plane, (size_t)parallel_threads());
         pool.planes = arena_alloc(arena, size_mul(floats, sizeof(float)));
     }
-    parallel_along(chunk_count(pool.x->shape.dim[0]), backward_chunk, &pool);
+    parallel_planes(pool.x->shape.dim[0], pool.work->channels, backward_plane, &pool);
     arena_rewind(arena, mark);
 }
 
