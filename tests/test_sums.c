@@ -1,4 +1,5 @@
-/* Sums over rows against the same in double, for rows of every length around those of vectors. */
+/* Sums over rows against the same in double, for rows of every length around those of vectors; and
+ * the gradient of a row's map. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -66,7 +67,31 @@ static void test_rows(void **state) {
     }
 }
 
+/* Each element of the gradient as it is defined, whether it is stored or added, in the place of dy
+ * or elsewhere. NaN is not positive, but passes. */
+static void test_row_map_gradient(void **state) {
+    (void)state;
+    Rng rng = rng_stream(2, RNG_TEST, 0);
+    float x[LONGEST], dy[LONGEST], dx[LONGEST], want[LONGEST];
+    for (size_t count = 0; count <= LONGEST; count++)
+        for (int kind = 0; kind < 8; kind++) {
+            bool cut = kind & 1, store = kind & 2, in_place = kind & 4;
+            RowMap map = {0.25f, -1.5f, 0.1f, cut};
+            for (size_t i = 0; i < count; i++) {
+                x[i] = i % 41 == 17 ? NAN : rng_normal(&rng);
+                dy[i] = rng_normal(&rng);
+                dx[i] = in_place ? dy[i] : rng_normal(&rng);
+                float d = x[i] - map.mean, g = cut && map.scale * d + map.shift <= 0 ? 0 : dy[i];
+                want[i] = map.scale * (g - 0.2f - 0.3f * d) + (store ? 0 : dx[i]);
+            }
+            row_map_gradient(&map, x, in_place ? dx : dy, count, 0.2f, 0.3f, store, dx);
+            for (size_t i = 0; i < count; i++)
+                assert_true(dx[i] == want[i] || (isnan(x[i]) && isnan(dx[i])));
+        }
+}
+
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_rows)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_rows),
+                                       cmocka_unit_test(test_row_map_gradient)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

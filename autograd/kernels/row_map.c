@@ -14,16 +14,40 @@ VECTOR void row_map(const RowMap *map, const float *restrict x, size_t count, fl
     }
 }
 
-static inline __attribute__((always_inline)) void gradient(RowMap map, const float *x,
-                                                           const float *dy, size_t count,
-                                                           float mean_g, float slope, bool store,
-                                                           float *dx) {
-    for (size_t i = 0; i < count; i++) {
-        float d = x[i] - map.mean, g = dy[i];
-        if (map.cut) g = map.scale * d + map.shift <= 0 ? 0 : g; /* false for NaN */
-        g = map.scale * (g - mean_g - slope * d);
-        dx[i] = store ? g : dx[i] + g;
+/* What row_map_gradient makes of a row but its arrays; constant at every call: cut and store. */
+typedef struct Gradient {
+    RowMap map;
+    float mean_g, slope;
+    bool store;
+} Gradient;
+
+INLINE void element(Gradient to, const float *x, const float *dy, float *dx) {
+    float d = *x - to.map.mean, g = *dy;
+    if (to.map.cut && to.map.scale * d + to.map.shift <= 0) g = 0; /* false for NaN */
+    g = to.map.scale * (g - to.mean_g - to.slope * d);
+    *dx = to.store ? g : *dx + g;
+}
+
+/* The same of eight. */
+INLINE void vector(Gradient to, const float *x, const float *dy, float *dx) {
+    Lanes d = *(const LanesAt *)x - to.map.mean, g = *(const LanesAt *)dy;
+    if (to.map.cut) g = (Lanes)((Mask)g & ~(Mask)(to.map.scale * d + to.map.shift <= 0));
+    g = to.map.scale * (g - to.mean_g - to.slope * d);
+    if (!to.store) g += *(const LanesAt *)dx;
+    *(LanesAt *)dx = g;
+}
+
+/* Rows follow one another, but what is done between them hides that from the processor, so it is
+ * told what comes: at batch 512 a step of netbn takes 3 % less time. */
+INLINE void gradient(Gradient to, const float *x, const float *dy, size_t count, float *dx) {
+    enum { WIDTH = 8, LINE = 2 * WIDTH, AHEAD = 64 * LINE };
+    size_t i = 0;
+    for (; i + LINE <= count; i += LINE) {
+        __builtin_prefetch(x + i + AHEAD);
+        vector(to, x + i, dy + i, dx + i);
+        vector(to, x + i + WIDTH, dy + i + WIDTH, dx + i + WIDTH);
     }
+    for (; i < count; i++) element(to, x + i, dy + i, dx + i);
 }
 
 /* A loop for each case. */
@@ -33,11 +57,11 @@ VECTOR void row_map_gradient(const RowMap *map, const float *x, const float *dy,
     cut.cut = true;
     whole.cut = false;
     if (map->cut && store)
-        gradient(cut, x, dy, count, mean_g, slope, true, dx);
+        gradient((Gradient){cut, mean_g, slope, true}, x, dy, count, dx);
     else if (map->cut)
-        gradient(cut, x, dy, count, mean_g, slope, false, dx);
+        gradient((Gradient){cut, mean_g, slope, false}, x, dy, count, dx);
     else if (store)
-        gradient(whole, x, dy, count, mean_g, slope, true, dx);
+        gradient((Gradient){whole, mean_g, slope, true}, x, dy, count, dx);
     else
-        gradient(whole, x, dy, count, mean_g, slope, false, dx);
+        gradient((Gradient){whole, mean_g, slope, false}, x, dy, count, dx);
 }

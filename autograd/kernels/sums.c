@@ -5,8 +5,6 @@
 
 #include "autograd/kernels/vector.h"
 
-#define INLINE static inline __attribute__((always_inline))
-
 enum {
     WIDTH = 8,
     PARTS = 4 /* vectors of a sum, so that an addition need not wait for the last */
@@ -14,7 +12,6 @@ enum {
 
 typedef float Half __attribute__((vector_size(WIDTH / 2 * sizeof(float))));
 typedef double Doubles __attribute__((vector_size(WIDTH / 2 * sizeof(double))));
-typedef int32_t Mask __attribute__((vector_size(WIDTH * sizeof(int32_t))));
 
 INLINE double parts_sum(const Lanes part[PARTS]) {
     Doubles sum[PARTS];

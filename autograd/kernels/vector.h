@@ -3,10 +3,17 @@
  * order, and products are not contracted (the Makefile's -ffp-contract=off). */
 #pragma once
 
+#include <stdint.h>
+
 /* Where a compiler finds no vectors in a loop: eight floats at once, in one register or in two. The
- * arithmetic is that of the elements. LanesAt is how they lie anywhere in memory. */
+ * arithmetic is that of the elements. LanesAt is how they lie anywhere in memory; a comparison of
+ * Lanes is a Mask: all bits where it holds. */
 typedef float Lanes __attribute__((vector_size(8 * sizeof(float)), may_alias));
 typedef Lanes LanesAt __attribute__((aligned(sizeof(float))));
+typedef int32_t Mask __attribute__((vector_size(sizeof(Lanes))));
+
+/* Part of each function that calls it, whose constants are its own. */
+#define INLINE static inline __attribute__((always_inline))
 
 #ifdef __x86_64__
 #define VECTOR __attribute__((target_clones("avx2", "default")))

@@ -3,8 +3,6 @@
 #include "autograd/kernels/tile.h"
 #include "autograd/kernels/vector.h"
 
-#define INLINE static inline __attribute__((always_inline))
-
 static const float a = 0.75f, b = 1.5f, aa = 0.5625f, bb = 2.25f;
 static const float s = 2.8125f, t = 1.265625f; /* a^2 + b^2, a^2 b^2 */
 static const float aaa = 0.421875f, bbb = 3.375f, abb = 1.6875f, aab = 0.84375f;
