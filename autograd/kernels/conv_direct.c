@@ -104,7 +104,7 @@ static Direction direction_new(Arena *arena, const Sweep *sweep, int groups, con
     }
     way.frame = sweep->framed ? whole_lines(sweep->frame_floats) : 0;
     way.panel = whole_lines(size_mul(sweep->out_plane, PANEL_MOST));
-    size_t floats = size_mul(way.frame + way.panel, (size_t)parallel_threads());
+    size_t floats = size_mul(way.frame + 2 * way.panel, (size_t)parallel_threads());
     way.scratch = arena_alloc(arena, size_mul(floats, sizeof(float)));
     memset(way.scratch, 0, sizeof(float) * way.frame * (size_t)parallel_threads());
     return way;
@@ -136,7 +136,7 @@ static const float *framed(const Direction *way, const float *in, int worker) {
 }
 
 static float *panel_scratch(const Direction *way, int worker) {
-    return way->scratch + way->frame * (size_t)parallel_threads() + (size_t)worker * way->panel;
+    return way->scratch + way->frame * (size_t)parallel_threads() + 2 * (size_t)worker * way->panel;
 }
 
 /* What a panel's channels are made of and where they go. */
@@ -144,13 +144,12 @@ typedef struct Panel {
     int width, channels;
     const float *frame, *start; /* the input; biases [width] */
     float *sums;                /* scratch [positions][width] */
-    float *out;                 /* [channels][plane] */
-    bool add;
+    float *planes;              /* scratch [channels][plane], the results */
 } Panel;
 
 enum { BLOCK = 192 }; /* positions whose sums stay in the first-level cache until they are spread */
 
-/* One class: to out if it is the only one, else to its places among the sums. */
+/* One class: to the results if it is the only one, else to its places among the sums. */
 static void class_panel(const Direction *way, const SweepClass *class, const Panel *p,
                         const float *b) {
     int width = p->width;
@@ -171,8 +170,8 @@ static void class_panel(const Direction *way, const SweepClass *class, const Pan
                                      .out = p->sums,
                                      .to = class->ordered ? NULL : class->to + first});
             if (class->ordered)
-                way->kernel->transpose(some, p->channels, p->sums, width, p->out + first,
-                                       (int)way->sweep->out_plane, p->add);
+                way->kernel->transpose(some, p->channels, p->sums, width, p->planes + first,
+                                       (int)way->sweep->out_plane);
         }
 }
 
@@ -207,16 +206,16 @@ static void direction_panel(const Direction *way, int group, const float *frame,
                    .frame = frame,
                    .start = start + begin,
                    .sums = panel_scratch(way, worker),
-                   .out = out,
-                   .add = add};
+                   .planes = panel_scratch(way, worker) + way->panel};
     for (int i = 0; i < sweep->classes; i++) {
         const SweepClass *class = &sweep->class[i];
         class_panel(way, class, &panel, b + (size_t) class->taps * (size_t)begin);
         b += (size_t) class->taps * (size_t)panels_width(all);
     }
     if (!sweep->class[0].ordered)
-        way->kernel->transpose((int)sweep->out_plane, channels, panel.sums, width, out,
-                               (int)sweep->out_plane, add);
+        way->kernel->transpose((int)sweep->out_plane, channels, panel.sums, width, panel.planes,
+                               (int)sweep->out_plane);
+    conv_planes_out(panel.planes, (size_t)channels * sweep->out_plane, add, out);
 }
 
 /* --- the gradient of the weights, in their order --- */
@@ -242,7 +241,7 @@ static void direction_weight(const Direction *way, const float *frame, const flo
         int channels = all - c < width ? all - c : width;
         if (channels < width) memset(panel, 0, sizeof *panel * (size_t)plane * (size_t)width);
         way->kernel->transpose(channels, plane, coarse + (size_t)c * (size_t)plane, plane, panel,
-                               width, false);
+                               width);
         for (const Band *band = class->band; band < class->band + class->bands; band++)
             way->kernel->run(&(Tile){.rows = band->taps,
                                      .steps = band->positions,

@@ -2,6 +2,9 @@
 
 #include "autograd/kernels/parallel.h"
 #include "autograd/kernels/tile.h"
+#include "autograd/kernels/vector.h"
+
+#include <string.h>
 
 const ConvMethod *const conv_methods[] = {&conv_winograd, &conv_direct, NULL};
 
@@ -41,6 +44,17 @@ void conv_pass_give(const ConvPass *pass, ConvSide side, int group, int slot, fl
     for (int c = 0; c < channels; c += panel_width(channels, c))
         pass->map->method->give(pass, side, group, slot, c, out + (size_t)c * pass->plane[side],
                                 add, worker);
+}
+
+VECTOR static void add_floats(size_t count, const float *restrict x, float *restrict sum) {
+    for (size_t i = 0; i < count; i++) sum[i] += x[i];
+}
+
+void conv_planes_out(const float *planes, size_t floats, bool add, float *out) {
+    if (add)
+        add_floats(floats, planes, out);
+    else
+        memcpy(out, planes, sizeof *out * floats);
 }
 
 void conv_pass_chunk(const ConvPass *pass, int chunk, int worker, ConvRunBody *body,

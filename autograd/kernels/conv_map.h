@@ -93,6 +93,10 @@ typedef void ConvRunBody(const void *context, const ConvRun *run);
 void conv_pass_chunk(const ConvPass *pass, int chunk, int worker, ConvRunBody *body,
                      const void *context);
 
+/* What a method has made of planes in its scratch, in place of what is in out[floats] or added to
+ * it. A large batch's planes lie in memory, which is slow to take a few bytes for each in turn. */
+void conv_planes_out(const float *planes, size_t floats, bool add, float *out);
+
 /* In order of preference, NULL at the end; the last, conv_direct, is the definition. */
 extern const ConvMethod *const conv_methods[];
 extern const ConvMethod conv_winograd, conv_direct;

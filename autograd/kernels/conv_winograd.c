@@ -34,13 +34,15 @@ static void take(const ConvPass *pass, ConvSide which, int slot, const float *pl
     const WinogradPlan *plan = pass->plan;
     const WinogradSide *side = &plan->side[which];
     float *frame = winograd_frame(plan, worker), *copy = winograd_planes(plan, worker);
-    memcpy(copy, planes, sizeof *copy * (size_t)side->channels * (size_t)side->positions);
+    if (which == FINE) /* an activation; a gradient of the coarse side has just been made */
+        planes =
+            memcpy(copy, planes, sizeof *copy * (size_t)side->channels * (size_t)side->positions);
     memset(frame + side->positions * side->pitch, 0, sizeof *frame * (size_t)side->pitch);
     for (int i = 0, there = 0; i < plan->tiles; i++) {
         int touched = side->touched[i / plan->across], more = touched - there;
         if (more) /* the first tile of a row */
-            plan->kernel->transpose(side->channels, more, copy + there, side->positions,
-                                    frame + there * side->pitch, side->pitch, false);
+            plan->kernel->transpose(side->channels, more, planes + there, side->positions,
+                                    frame + there * side->pitch, side->pitch);
         there = touched;
         side->values(frame, side->place + i * side->places,
                      tile_values(plan, which, slot, i, worker), side->matrix, side->pitch);
@@ -117,10 +119,9 @@ static void give(const ConvPass *pass, ConvSide which, int group, int slot, int 
         side->back(tile_values(plan, which, slot, i, worker) + begin, side->matrix,
                    which == FINE ? NULL : bias, frame, side->place + i * side->places, width);
     int channels = left < width ? left : width;
-    float *planes = add ? out : winograd_planes(plan, worker);
-    plan->kernel->transpose(side->positions, channels, frame, side->pitch, planes, side->positions,
-                            add);
-    if (!add) memcpy(out, planes, sizeof *out * (size_t)channels * (size_t)side->positions);
+    float *planes = winograd_planes(plan, worker);
+    plan->kernel->transpose(side->positions, channels, frame, side->pitch, planes, side->positions);
+    conv_planes_out(planes, (size_t)channels * (size_t)side->positions, add, out);
 }
 
 static void unpack(const ConvPass *pass, const float *sums, float *dw) {

@@ -32,9 +32,9 @@ typedef struct TileKernel {
     const char *name;
     bool (*usable)(void); /* on this processor */
     void (*run)(const Tile *tile);
-    /* to[c][r] = from[r][c], added to what is there if `add`. */
+    /* to[c][r] = from[r][c] */
     void (*transpose)(int rows, int columns, const float *from, int from_stride, float *to,
-                      int to_stride, bool add);
+                      int to_stride);
     PlaneProduct *plane_product;
     PlaneGradient *plane_gradient;
 } TileKernel;

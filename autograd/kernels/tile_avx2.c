@@ -100,8 +100,8 @@ static void avx2_run(const Tile *t) {
 }
 
 /* Eight rows of eight: neighbours, then pairs, then halves change places. */
-static inline void transpose_8x8(const float *from, size_t from_stride, float *to, size_t to_stride,
-                                 bool add) {
+static inline void transpose_8x8(const float *from, size_t from_stride, float *to,
+                                 size_t to_stride) {
     __m256 a[8], b[8];
     for (size_t i = 0; i < 8; i++) a[i] = _mm256_loadu_ps(from + i * from_stride);
     for (int i = 0; i < 8; i += 2) {
@@ -117,31 +117,28 @@ static inline void transpose_8x8(const float *from, size_t from_stride, float *t
         b[i] = _mm256_permute2f128_ps(a[i], a[i + 4], 0x20);
         b[i + 4] = _mm256_permute2f128_ps(a[i], a[i + 4], 0x31);
     }
-    for (size_t i = 0; i < 8; i++) {
-        float *at = to + i * to_stride;
-        _mm256_storeu_ps(at, add ? _mm256_add_ps(_mm256_loadu_ps(at), b[i]) : b[i]);
-    }
+    for (size_t i = 0; i < 8; i++) _mm256_storeu_ps(to + i * to_stride, b[i]);
 }
 
 /* The shorter side within, so that lines of the cache are whole before they have to go. */
 static void avx2_transpose(int rows, int columns, const float *from, int from_stride, float *to,
-                           int to_stride, bool add) {
+                           int to_stride) {
     size_t f = (size_t)from_stride, t = (size_t)to_stride;
     int whole_rows = rows / LANE * LANE, whole = columns / LANE * LANE;
     if (rows < columns)
         for (int c = 0; c < whole; c += LANE)
             for (int r = 0; r < whole_rows; r += LANE)
                 transpose_8x8(from + (size_t)r * f + (size_t)c, f, to + (size_t)c * t + (size_t)r,
-                              t, add);
+                              t);
     else
         for (int r = 0; r < whole_rows; r += LANE)
             for (int c = 0; c < whole; c += LANE)
                 transpose_8x8(from + (size_t)r * f + (size_t)c, f, to + (size_t)c * t + (size_t)r,
-                              t, add);
+                              t);
     tile_scalar.transpose(rows - whole_rows, whole, from + (size_t)whole_rows * f, from_stride,
-                          to + whole_rows, to_stride, add);
+                          to + whole_rows, to_stride);
     tile_scalar.transpose(rows, columns - whole, from + whole, from_stride, to + (size_t)whole * t,
-                          to_stride, add);
+                          to_stride);
 }
 
 static bool avx2_usable(void) {

@@ -16,13 +16,11 @@ static void scalar_run(const Tile *t) {
 }
 
 static void scalar_transpose(int rows, int columns, const float *from, int from_stride, float *to,
-                             int to_stride, bool add) {
+                             int to_stride) {
     for (int c = 0; c < columns; c++)
-        for (int r = 0; r < rows; r++) {
-            float value = from[(size_t)r * (size_t)from_stride + (size_t)c];
-            float *at = to + (size_t)c * (size_t)to_stride + (size_t)r;
-            *at = add ? *at + value : value;
-        }
+        for (int r = 0; r < rows; r++)
+            to[(size_t)c * (size_t)to_stride + (size_t)r] =
+                from[(size_t)r * (size_t)from_stride + (size_t)c];
 }
 
 static bool scalar_usable(void) {
