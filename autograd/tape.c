@@ -67,6 +67,13 @@ static float *gradient_memory(Tape *tape, Tensor *t) {
     return t->grad = arena_alloc(tape->arena, size_mul(t->count, sizeof(float)));
 }
 
+/* A tensor in two places gets the sum of both: neither may be filled. */
+static bool alone(const Entry *entry, int k) {
+    for (int i = 0; i < entry->inputs; i++)
+        if (i != k && entry->in[i] == entry->in[k]) return false;
+    return true;
+}
+
 /* Gradients that are still missing: zeros, or memory that the op fills. A deferred one that is not
  * the only one is stored after all. */
 static void make_gradients(Tape *tape, Entry *entry) {
@@ -77,7 +84,7 @@ static void make_gradients(Tape *tape, Entry *entry) {
             gradient_memory(tape, in);
             parallel_planes(in->shape.dim[0], in->shape.dim[1], store_plane, in);
             in->deferred = NULL;
-        } else if (entry->op->fills >> k & 1) {
+        } else if (entry->op->fills >> k & 1 && alone(entry, k)) {
             entry->fresh |= 1u << k;
             if (!in->defers || !(entry->op->defers >> k & 1)) gradient_memory(tape, in);
         } else {

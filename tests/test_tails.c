@@ -206,6 +206,51 @@ static void deferred_gradients(void **state) {
     arena_free(arena);
 }
 
+/* The value of a convolution or a batchnorm added to what it was made of: one tensor is two inputs
+ * of one op. */
+static Tensor *own_addend(Tape *tape, const Case *c, const Tail *tail) {
+    ConvSpec spec = {c->window, 1};
+    Tensor *y = op_conv(tape, c->in[0], c->in[1], NULL, &spec);
+    Tail own = {.addend = y, .relu = c->tail.relu};
+    tail = tail ? tail : &own;
+    if (head == conv) {
+        Tensor *z = op_conv_tail(tape, y, c->in[1], NULL, &spec, tail);
+        return tail == &own ? z : rest(tape, &own, z);
+    }
+    Tensor *ones = tensor_zeros(tape->arena, c->in[2]->shape);
+    for (size_t k = 0; k < ones->count; k++) ones->data[k] = 1;
+    Tensor *z = op_batchnorm_tail(tape, y, ones, c->in[2], &c->norm, tail);
+    return tail == &own ? z : rest(tape, &own, z);
+}
+
+static Tensor *own_addend_whole(Tape *tape, const Case *c) {
+    return own_addend(tape, c, NULL);
+}
+static Tensor *own_addend_parts(Tape *tape, const Case *c) {
+    return own_addend(tape, c, &(Tail){0});
+}
+
+static void adding_what_it_was_made_of(void **state) {
+    (void)state;
+    Arena *arena = arena_new();
+    Rng rng = rng_stream(7, RNG_TEST, 0);
+    for (int trial = 0; trial < 10; trial++) {
+        arena_reset(arena);
+        Case c = {.window = window_identity(), .tail.relu = trial & 1};
+        head = trial & 2 ? conv : batchnorm;
+        c.window.kernel[1] = c.window.kernel[2] = 3;
+        c.window.padding[1] = c.window.padding[2] = 1;
+        c.in[0] = integers(arena, &rng, SHAPE(3, 5, 6, 7));
+        c.in[1] = integers(arena, &rng, SHAPE(5, 5, 3, 3));
+        c.in[2] = integers(arena, &rng, SHAPE(5));
+        c.norm = (BatchNormSpec){tensor_zeros(arena, SHAPE(5))->data,
+                                 tensor_zeros(arena, SHAPE(5))->data, 0.1f, 1e-5f, true};
+        bool given[INPUTS] = {false, true, true};
+        compare(arena, &c, own_addend_whole, own_addend_parts, given);
+    }
+    arena_free(arena);
+}
+
 static Tensor *joined(Tape *tape, const Case *c) {
     return op_fakequant_joined(tape, c->in[0], &c->q, STE_CODE, c->tail.relu, &c->pool);
 }
@@ -237,6 +282,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(ops_with_tails),
         cmocka_unit_test(deferred_gradients),
+        cmocka_unit_test(adding_what_it_was_made_of),
         cmocka_unit_test(rounding_joined),
     };
     return cmocka_run_group_tests(tests, NULL, stop_pool);
