@@ -196,6 +196,8 @@ typedef struct Backward {
     double *sums;         /* [N C][2] of each plane: of dy; of dy (x - mean) */
     float *shift, *slope; /* [C] */
     float *planes;        /* [workers][P] */
+    float *given;         /* the addend's gradient, which is all of it d loss / d y; or NULL */
+    bool stays;           /* so, until dx is made */
     Deferred deferred;
 } Backward;
 
@@ -218,8 +220,10 @@ static const float *result_gradient(const BatchNorm *b, size_t p, float *plane) 
 static void sum_plane(void *context, size_t p, int worker) {
     const Backward *back = context;
     const BatchNorm *b = back->entry->saved;
-    const float *dy = result_gradient(b, p, back->planes + (size_t)worker * (size_t)b->plane);
-    tail_addend_gradient(b->tail, p, dy, back->entry->fresh >> ADDEND & 1);
+    size_t floats = (size_t)b->plane;
+    float *plane = back->given ? back->given + p * floats : back->planes + (size_t)worker * floats;
+    const float *dy = result_gradient(b, p, plane);
+    if (!back->given || dy != plane) tail_addend_gradient(b->tail, p, dy, back->given);
     RowMap map = map_of(back->entry, p % (size_t)b->channels);
     row_sums(&map, b->value + p * b->row, dy, b->row, back->sums + 2 * p);
 }
@@ -249,7 +253,8 @@ static void plane_gradient(const Backward *back, size_t p, float *plane, bool st
     const BatchNorm *b = back->entry->saved;
     size_t c = p % (size_t)b->channels;
     RowMap map = map_of(back->entry, c);
-    const float *dy = result_gradient(b, p, plane);
+    const float *dy =
+        back->stays ? back->given + p * (size_t)b->plane : result_gradient(b, p, plane);
     if (b->pooled) {
         dy = tail_gradient(b->tail, p, plane);
         map.cut = false; /* what the relu cut has no winner */
@@ -271,6 +276,12 @@ static void add_plane(void *context, size_t p, int worker) {
     plane_gradient(back, p, plane, store, dx);
 }
 
+/* Was x made by the entry before? Then nothing comes between on the way back, and adds to the
+ * gradient of something else. */
+static bool follows(const Entry *entry, const Tensor *x) {
+    return entry > entry->tape->entries && entry[-1].out == x;
+}
+
 /* The sums first; then dx, or the promise of it, whose context lasts as long as the tape. */
 static void backward(const Entry *entry) {
     const BatchNorm *b = entry->saved;
@@ -278,6 +289,8 @@ static void backward(const Entry *entry) {
     Tensor *x = entry->in[0];
     Backward *back = arena_zeros(arena, sizeof *back);
     *back = (Backward){.entry = entry, .deferred = {deferred_plane, back}};
+    if (entry->fresh >> ADDEND & 1) back->given = entry->in[ADDEND]->grad;
+    back->stays = back->given && (x->grad || follows(entry, x));
     back->shift = arena_alloc(arena, sizeof(float) * (size_t)b->channels);
     back->slope = arena_alloc(arena, sizeof(float) * (size_t)b->channels);
     ArenaMark mark = arena_mark(arena);
