@@ -124,12 +124,13 @@ Tensor *op_fakequant(Tape *tape, Tensor *x, const QParams *q, Ste ste) {
     return y;
 }
 
-/* --- relu, rounding and max-pool in one, plane by plane --- */
+/* --- relu, rounding and max-pool in one, plane by plane; the pool first where it can be: rounding
+ * keeps the order of values --- */
 
 typedef struct Joined {
     const TailWork *work; /* the pool */
     Rounding rounding;    /* without its arrays */
-    uint8_t *mask;        /* of x */
+    uint8_t *mask;        /* of x; or, where the pool comes first, of its result */
     Deferred deferred;
 } Joined;
 
@@ -139,6 +140,20 @@ typedef struct JoinedPass {
     float *planes; /* one for each worker */
     bool fresh;
 } JoinedPass;
+
+static void pooled_forward(void *context, size_t p, int worker) {
+    const JoinedPass *pass = context;
+    const TailWork *work = pass->joined->work;
+    size_t count = work->out_plane, at = p * count;
+    Rounding rounding = pass->joined->rounding;
+    float *chosen = pass->planes + (size_t)worker * work->plane;
+    maxpool_plane(&work->patches, pass->x->data + p * work->plane, 1, chosen, work->winner + at);
+    rounding.x = chosen;
+    rounding.y = work->out->data + at;
+    rounding.mask = pass->joined->mask + at;
+    fake_and_mask(&rounding, 0, count);
+    maxpool_keep(rounding.mask, count, work->winner + at);
+}
 
 static void joined_forward(void *context, size_t p, int worker) {
     const JoinedPass *pass = context;
@@ -163,6 +178,7 @@ VECTOR static void mask_plane(size_t count, const uint8_t *restrict mask, float 
 static void joined_plane(const void *context, size_t p, float *plane) {
     const Joined *joined = context;
     tail_gradient(joined->work, p, plane);
+    if (tail_pools_first(joined->work)) return; /* what the mask stops has no winner */
     mask_plane(joined->work->plane, joined->mask + p * joined->work->plane, plane);
 }
 
@@ -204,8 +220,10 @@ Tensor *op_fakequant_joined(Tape *tape, Tensor *x, const QParams *q, Ste ste, bo
                        .rounding = rounding_of(q, 0, ste),
                        .deferred = {joined_plane, joined}};
     if (relu) joined->rounding.cut = 0;
-    joined->mask = arena_alloc(tape->arena, x->count);
-    joined_run(tape->arena, (JoinedPass){joined, x, NULL, false}, joined_forward);
+    bool pooled = tail_pools_first(joined->work);
+    joined->mask = arena_alloc(tape->arena, pooled ? joined->work->out->count : x->count);
+    joined_run(tape->arena, (JoinedPass){joined, x, NULL, false},
+               pooled ? pooled_forward : joined_forward);
     tape_record(tape, &joined_op, joined->work->out, 1, &x, joined);
     return joined->work->out;
 }

@@ -21,7 +21,9 @@ bool ste_find(const char *name, Ste *ste);
  * dimension. `q` must keep its values until the step's backward is done. NaN stays NaN. */
 Tensor *op_fakequant(Tape *tape, Tensor *x, const QParams *q, Ste ste);
 
-/* max-pool of op_fakequant of (relu: max(x, 0)), one grid for all of x[N,C,...], in one go. */
+/* max-pool of op_fakequant of (relu: max(x, 0)), one grid for all of x[N,C,...], in one go. Where
+ * several of a window round to the same code, and no window lies in the padding alone, the gradient
+ * goes to the largest of them before rounding. */
 Tensor *op_fakequant_joined(Tape *tape, Tensor *x, const QParams *q, Ste ste, bool relu,
                             const Window *pool);
 

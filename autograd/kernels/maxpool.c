@@ -165,6 +165,10 @@ VECTOR void maxpool_cut(const float *restrict y, size_t count, Winner *restrict 
     for (size_t i = 0; i < count; i++) winner[i] = y[i] <= 0 ? NO_PLACE : winner[i];
 }
 
+VECTOR void maxpool_keep(const uint8_t *restrict keep, size_t count, Winner *restrict winner) {
+    for (size_t i = 0; i < count; i++) winner[i] = keep[i] ? winner[i] : NO_PLACE;
+}
+
 void maxpool_plane_gradient(const Patches *patches, const float *dy, const Winner *winner,
                             float *dx) {
     bool usual = is_usual(patches);

@@ -17,6 +17,9 @@ void maxpool_plane(const Patches *patches, const float *x, float sign, float *y,
 /* What a relu behind the pool cuts has no winner. */
 void maxpool_cut(const float *y, size_t count, Winner *winner);
 
+/* No winner where keep is 0. */
+void maxpool_keep(const uint8_t *keep, size_t count, Winner *winner);
+
 /* The gradient goes to the winner alone: dx = the sum of dy[p] over the windows that each element
  * won. */
 void maxpool_plane_gradient(const Patches *patches, const float *dy, const Winner *winner,
