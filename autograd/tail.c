@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "autograd/error.h"
+#include "autograd/kernels/row_map.h"
 #include "autograd/kernels/sums.h"
 #include "autograd/kernels/vector.h"
 
@@ -41,10 +42,6 @@ VECTOR static void normalize(size_t count, float mean, float scale, float shift,
     for (size_t i = 0; i < count; i++) v[i] = scale * (v[i] - mean) + shift;
 }
 
-VECTOR static void add(size_t count, const float *restrict x, float *restrict v) {
-    for (size_t i = 0; i < count; i++) v[i] += x[i];
-}
-
 VECTOR static void cut(size_t count, float *v) {
     for (size_t i = 0; i < count; i++) v[i] = v[i] <= 0 ? 0 : v[i]; /* false for NaN */
 }
@@ -59,7 +56,7 @@ void tail_run(const TailWork *work, size_t index, float *v) {
     size_t c = index % (size_t)work->channels, at = index * work->out_plane;
     float *out = work->out->data + at;
     if (t->mean) normalize(work->plane, t->mean[c], t->scale[c], t->shift[c], v);
-    if (t->addend) add(work->plane, t->addend->data + index * work->plane, v);
+    if (t->addend) row_add(t->addend->data + index * work->plane, work->plane, v);
     if (t->relu && !tail_pools_first(work)) cut(work->plane, v);
     if (t->pool) maxpool_plane(&work->patches, v, 1, out, work->winner + at);
     if (t->pool && t->relu) maxpool_cut(out, work->out_plane, work->winner + at);
@@ -99,5 +96,5 @@ void tail_addend_gradient(const TailWork *work, size_t index, const float *gradi
     if (store)
         memcpy(to, gradient, sizeof *to * work->plane);
     else
-        add(work->plane, gradient, to);
+        row_add(gradient, work->plane, to);
 }

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "autograd/kernels/elementwise.h"
+#include "autograd/kernels/row_map.h"
 #include "autograd/kernels/vector.h"
 #include "autograd/tail.h"
 
@@ -188,7 +189,7 @@ static void joined_plane_backward(void *context, size_t p, int worker) {
     float *dx = pass->x->grad + p * plane;
     float *v = pass->fresh ? dx : pass->planes + (size_t)worker * plane;
     joined_plane(pass->joined, p, v);
-    for (size_t i = 0; !pass->fresh && i < plane; i++) dx[i] += v[i];
+    if (!pass->fresh) row_add(v, plane, dx);
 }
 
 static void joined_run(Arena *arena, JoinedPass pass, PlaneBody *body) {

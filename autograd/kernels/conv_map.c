@@ -1,8 +1,8 @@
 #include "autograd/kernels/conv_map.h"
 
 #include "autograd/kernels/parallel.h"
+#include "autograd/kernels/row_map.h"
 #include "autograd/kernels/tile.h"
-#include "autograd/kernels/vector.h"
 
 #include <string.h>
 
@@ -46,13 +46,9 @@ void conv_pass_give(const ConvPass *pass, ConvSide side, int group, int slot, fl
                                 add, worker);
 }
 
-VECTOR static void add_floats(size_t count, const float *restrict x, float *restrict sum) {
-    for (size_t i = 0; i < count; i++) sum[i] += x[i];
-}
-
 void conv_planes_out(const float *planes, size_t floats, bool add, float *out) {
     if (add)
-        add_floats(floats, planes, out);
+        row_add(planes, floats, out);
     else
         memcpy(out, planes, sizeof *out * floats);
 }

@@ -14,6 +14,10 @@ VECTOR void row_map(const RowMap *map, const float *restrict x, size_t count, fl
     }
 }
 
+VECTOR void row_add(const float *restrict x, size_t count, float *restrict sum) {
+    for (size_t i = 0; i < count; i++) sum[i] += x[i];
+}
+
 /* What row_map_gradient makes of a row but its arrays; constant at every call: cut and store. */
 typedef struct Gradient {
     RowMap map;

@@ -14,6 +14,9 @@ typedef struct RowMap {
 
 void row_map(const RowMap *map, const float *x, size_t count, float *y);
 
+/* sum[i] += x[i] */
+void row_add(const float *x, size_t count, float *sum);
+
 /* dx = or += scale (g - mean_g - slope (x - mean)), where g is dy, but 0 where the relu cut. dx may
  * be dy. */
 void row_map_gradient(const RowMap *map, const float *x, const float *dy, size_t count,

@@ -1,5 +1,6 @@
 /* Max-pool (kernels/maxpool.h): nothing but a tail, behind a value that is there already. */
 #include "autograd/kernels/parallel.h"
+#include "autograd/kernels/row_map.h"
 #include "autograd/op.h"
 #include "autograd/ops.h"
 #include "autograd/tail.h"
@@ -33,7 +34,7 @@ static void backward_plane(void *context, size_t p, int worker) {
     float *dx = pool->x->grad + p * plane;
     float *g = pool->planes ? pool->planes + (size_t)worker * plane : dx;
     tail_gradient(pool->work, p, g);
-    for (size_t j = 0; pool->planes && j < plane; j++) dx[j] += g[j];
+    if (pool->planes) row_add(g, plane, dx);
 }
 
 static void maxpool_backward(const Entry *entry) {
