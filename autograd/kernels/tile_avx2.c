@@ -9,58 +9,57 @@
 #include <immintrin.h>
 #include <stddef.h>
 
+#include "autograd/kernels/vector.h"
+
 enum { ROWS_MOST = 8 };
 
-/* rows and registers are constants at every call: with the loops unrolled, the arrays are
- * registers. */
-static inline __attribute__((always_inline)) void tile_of(int rows, int registers, const Tile *t,
-                                                          int first) {
-    const float *in[ROWS_MOST], *b = t->b;
-    size_t b_step = (size_t)t->b_step, out_step = (size_t)t->out_step;
-    float *out[ROWS_MOST];
-    __m256 sum[ROWS_MOST][3], right[3];
-#pragma GCC unroll 8
-    for (int r = 0; r < rows; r++) {
-        in[r] = t->in + t->row[first + r];
-        out[r] = t->out + (size_t)(first + r) * out_step;
-    }
-    if (t->to)
-#pragma GCC unroll 8
-        for (int r = 0; r < rows; r++) out[r] = t->out + (size_t)t->to[first + r] * out_step;
-    if (t->start)
-#pragma GCC unroll 8
-        for (int r = 0; r < rows; r++)
-#pragma GCC unroll 3
-            for (int v = 0; v < registers; v++) sum[r][v] = _mm256_loadu_ps(t->start + v * LANE);
-    else
-#pragma GCC unroll 8
-        for (int r = 0; r < rows; r++)
-#pragma GCC unroll 3
-            for (int v = 0; v < registers; v++) sum[r][v] = _mm256_load_ps(out[r] + v * LANE);
-    for (const int32_t *step = t->step, *end = step + t->steps; step < end; step++) {
-        ptrdiff_t at = *step;
-#pragma GCC unroll 3
-        for (int v = 0; v < registers; v++) right[v] = _mm256_load_ps(b + v * LANE);
-        b += b_step;
-#pragma GCC unroll 8
-        for (int r = 0; r < rows; r++) {
-            __m256 left = _mm256_broadcast_ss(in[r] + at);
-#pragma GCC unroll 3
-            for (int v = 0; v < registers; v++)
-                sum[r][v] = _mm256_fmadd_ps(left, right[v], sum[r][v]);
-        }
-    }
-#pragma GCC unroll 8
-    for (int r = 0; r < rows; r++)
-#pragma GCC unroll 3
-        for (int v = 0; v < registers; v++) _mm256_store_ps(out[r] + v * LANE, sum[r][v]);
+INLINE float *result(const Tile *t, int row) {
+    return t->out + (size_t)(t->to ? t->to[row] : row) * (size_t)t->out_step;
 }
 
-typedef void TileOf(const Tile *t, int first);
+/* Tiles of `rows` rows, one after another; a copy of what is asked for, since for the compiler a
+ * store might change the original. rows and registers are constants at every call: with the loops
+ * unrolled, the arrays are registers. */
+INLINE void tiles_of(int rows, int registers, const Tile *asked, int first, int end) {
+    const Tile t = *asked;
+    const float *in[ROWS_MOST];
+    __m256 sum[ROWS_MOST][3], right[3];
+    for (; first < end; first += rows) {
+#pragma GCC unroll 8
+        for (int r = 0; r < rows; r++) {
+            in[r] = t.in + t.row[first + r];
+            __asm__("" : "+r"(in[r])); /* an address, not a distance to add to t.in at each step */
+#pragma GCC unroll 3
+            for (int v = 0; v < registers; v++)
+                sum[r][v] = _mm256_loadu_ps((t.start ? t.start : result(&t, first + r)) + v * LANE);
+        }
+        const float *b = t.b;
+        for (const int32_t *step = t.step, *last = step + t.steps; step < last; step++) {
+            ptrdiff_t at = *step;
+#pragma GCC unroll 3
+            for (int v = 0; v < registers; v++) right[v] = _mm256_load_ps(b + v * LANE);
+            b += t.b_step;
+#pragma GCC unroll 8
+            for (int r = 0; r < rows; r++) {
+                __m256 left = _mm256_broadcast_ss(in[r] + at);
+#pragma GCC unroll 3
+                for (int v = 0; v < registers; v++)
+                    sum[r][v] = _mm256_fmadd_ps(left, right[v], sum[r][v]);
+            }
+        }
+#pragma GCC unroll 8
+        for (int r = 0; r < rows; r++)
+#pragma GCC unroll 3
+            for (int v = 0; v < registers; v++)
+                _mm256_store_ps(result(&t, first + r) + v * LANE, sum[r][v]);
+    }
+}
+
+typedef void TileOf(const Tile *t, int first, int end);
 
 #define TILE(rows, registers)                                                                      \
-    static void tile_##rows##_##registers(const Tile *t, int first) {                              \
-        tile_of(rows, registers, t, first);                                                        \
+    static void tile_##rows##_##registers(const Tile *t, int first, int end) {                     \
+        tiles_of(rows, registers, t, first, end);                                                  \
     }
 TILE(1, 1)
 TILE(2, 1)
@@ -91,12 +90,11 @@ static TileOf *const tiles[3][ROWS_MOST] = {
 static const int rows_most[3] = {8, 6, 4};
 
 static void avx2_run(const Tile *t) {
-    int kind = t->width / LANE - 1, left = (t->rows + rows_most[kind] - 1) / rows_most[kind];
-    for (int first = 0; left > 0; left--) {
-        int rows = (t->rows - first + left - 1) / left;
-        tiles[kind][rows - 1](t, first);
-        first += rows;
-    }
+    int kind = t->width / LANE - 1, count = (t->rows + rows_most[kind] - 1) / rows_most[kind];
+    if (!count) return;
+    int rows = t->rows / count, higher = t->rows % count * (rows + 1);
+    if (higher) tiles[kind][rows](t, 0, higher);
+    tiles[kind][rows - 1](t, higher, t->rows);
 }
 
 /* Eight rows of eight: neighbours, then pairs, then halves change places. */
