@@ -26,7 +26,10 @@
 
 #include "autograd/error.h"
 
-enum { SPINS = 2000 }; /* looks at a counter before sleeping: 10 to 100 microseconds */
+/* Looks at a counter before sleeping: first 10 to 100 microseconds of them, then about a
+ * millisecond in which whoever else wants the processor gets it. To be woken takes longer than most
+ * waits. */
+enum { SPINS = 2000, YIELDS = 2000 };
 
 typedef struct Range {
     _Alignas(64) atomic_int untaken; /* a cache line of its own */
@@ -55,7 +58,11 @@ static struct {
 
 static _Thread_local bool inside_body;
 
-static void relax(void) {
+static void relax(int look) {
+    if (look >= SPINS) {
+        sched_yield();
+        return;
+    }
 #if defined(__x86_64__) || defined(__i386__)
     __builtin_ia32_pause();
 #elif defined(__aarch64__)
@@ -95,9 +102,9 @@ static bool any_untaken(void) {
 
 /* Returns false when the pool stops. */
 static bool wait_for_work(void) {
-    for (int i = 0; i < SPINS; i++) {
+    for (int i = 0; i < SPINS + YIELDS; i++) {
         if (any_untaken()) return true;
-        relax();
+        relax(i);
     }
     pthread_mutex_lock(&pool.lock);
     atomic_fetch_add(&pool.sleepers, 1);
@@ -123,9 +130,9 @@ static void wake_workers(int wanted) {
 }
 
 static void wait_until_finished(void) {
-    for (int i = 0; i < SPINS; i++) {
+    for (int i = 0; i < SPINS + YIELDS; i++) {
         if (atomic_load(&pool.unfinished) == 0) return;
-        relax();
+        relax(i);
     }
     pthread_mutex_lock(&pool.lock);
     atomic_store(&pool.caller_sleeps, true);
