@@ -6,6 +6,7 @@
 #include "autograd/kernels/conv_map.h"
 #include "autograd/kernels/parallel.h"
 #include "autograd/kernels/tile.h"
+#include "autograd/kernels/vector.h"
 
 /* One direction: the weights of all groups in the order of the products, and scratch for every
  * worker. */
@@ -113,15 +114,19 @@ static Direction direction_new(Arena *arena, const Sweep *sweep, int groups, con
 /* --- running --- */
 
 /* Rows are short: calling memcpy for each would take longer than copying. */
-static inline void copy_row(int count, const float *restrict x, float *restrict y) {
-    enum { STEP = 4 };
+INLINE void copy_row(int count, const float *restrict x, float *restrict y) {
+    enum { HALF = LANE / 2 };
     int i = 0;
-    for (; i + STEP <= count; i += STEP) memcpy(y + i, x + i, sizeof *x * STEP);
+    for (; i + LANE <= count; i += LANE) {
+        fetch_ahead(x + i);
+        *(LanesAt *)(y + i) = *(const LanesAt *)(x + i);
+    }
+    for (; i + HALF <= count; i += HALF) memcpy(y + i, x + i, sizeof *x * HALF);
     for (; i < count; i++) y[i] = x[i];
 }
 
 /* `in` with zeros around it, until the worker's next call. */
-static const float *framed(const Direction *way, const float *in, int worker) {
+VECTOR static const float *framed(const Direction *way, const float *in, int worker) {
     const Sweep *s = way->sweep;
     if (!s->framed) return in;
     float *frame = way->scratch + (size_t)worker * way->frame; /* the zeros around stay */

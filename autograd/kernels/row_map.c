@@ -41,13 +41,12 @@ INLINE void vector(Gradient to, const float *x, const float *dy, float *dx) {
     *(LanesAt *)dx = g;
 }
 
-/* Rows follow one another, but what is done between them hides that from the processor, so it is
- * told what comes: at batch 512 a step of netbn takes 3 % less time. */
+/* Told what comes, a step of netbn takes 3 % less time at batch 512. */
 INLINE void gradient(Gradient to, const float *x, const float *dy, size_t count, float *dx) {
-    enum { WIDTH = 8, LINE = 2 * WIDTH, AHEAD = 64 * LINE };
+    enum { WIDTH = 8, LINE = 2 * WIDTH };
     size_t i = 0;
     for (; i + LINE <= count; i += LINE) {
-        __builtin_prefetch(x + i + AHEAD);
+        fetch_ahead(x + i);
         vector(to, x + i, dy + i, dx + i);
         vector(to, x + i + WIDTH, dy + i + WIDTH, dx + i + WIDTH);
     }
