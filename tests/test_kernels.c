@@ -193,13 +193,14 @@ static void test_tile_transpose(void **state) {
 static void test_panels(void **state) {
     (void)state;
     for (int channels = 1; channels < 200; channels++) {
-        int c = 0;
-        while (c < channels) {
-            int width = panel_width(channels, c);
+        int c = 0, panels = 0;
+        for (int width; c < channels; c += width, panels++) {
+            width = panel_width(channels, c);
             assert_true(width % LANE == 0 && width > 0 && width <= PANEL_MOST);
-            c += width;
+            assert_int_equal(panel_begin(channels, panels), c);
         }
         assert_int_equal(c, panels_width(channels));
+        assert_int_equal(panels, panel_count(channels));
     }
 }
 

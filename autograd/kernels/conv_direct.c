@@ -14,6 +14,7 @@ typedef struct Direction {
     const TileKernel *kernel;
     const Sweep *sweep;
     bool by_lines;               /* of few input channels: plane.h, not tile.h */
+    int parts;                   /* of a group's weights: its panels, or with lines all */
     size_t packed, frame, panel; /* floats: of one group; of one worker */
     float *weights, *scratch;
 } Direction;
@@ -58,22 +59,37 @@ static void pack_lines(const Sweep *sweep, const float *w, float *to) {
             *to++ = w[class->weight[t] + (size_t)c * sweep->weight_step];
 }
 
-static void pack_group(const Sweep *sweep, bool by_lines, const float *w, const float *bias,
-                       float *to) {
-    int channels = sweep->out_channels;
-    memset(to, 0, sizeof *to * (size_t)panels_width(channels));
-    if (bias) memcpy(to, bias, sizeof *to * (size_t)channels);
-    to += panels_width(channels);
-    if (by_lines) {
+/* The weights of all groups, part by part. */
+typedef struct Packing {
+    const Direction *way;
+    const float *w, *bias;
+} Packing;
+
+static void pack_part(void *context, int part, int worker) {
+    (void)worker;
+    const Packing *packing = context;
+    const Direction *way = packing->way;
+    const Sweep *sweep = way->sweep;
+    int all = sweep->out_channels, begin = panel_begin(all, part % way->parts);
+    size_t group = (size_t)(part / way->parts), width = (size_t)panels_width(all);
+    const float *w = packing->w + group * sweep->weights;
+    float *to = way->weights + group * way->packed;
+    if (begin == 0) {
+        memset(to, 0, sizeof *to * width);
+        if (packing->bias)
+            memcpy(to, packing->bias + group * (size_t)all, sizeof *to * (size_t)all);
+    }
+    to += width;
+    if (way->by_lines) {
         pack_lines(sweep, w, to);
         return;
     }
-    for (int i = 0; i < sweep->classes; i++)
-        for (int c = 0, width; c < channels; c += width) {
-            width = panel_width(channels, c);
-            pack_panel(sweep, &sweep->class[i], w, c, width, to);
-            to += (size_t)sweep->class[i].taps * (size_t)width;
-        }
+    for (int i = 0; i < sweep->classes; i++) {
+        size_t taps = (size_t)sweep->class[i].taps;
+        pack_panel(sweep, &sweep->class[i], w, begin, panel_width(all, begin),
+                   to + taps * (size_t)begin);
+        to += taps * width;
+    }
 }
 
 static size_t whole_lines(size_t floats) {
@@ -93,21 +109,18 @@ static bool lines_fit(const Sweep *sweep) {
 static Direction direction_new(Arena *arena, const Sweep *sweep, int groups, const float *w,
                                const float *b) {
     Direction way = {.kernel = tile_kernel(), .sweep = sweep, .by_lines = lines_fit(sweep)};
+    way.parts = way.by_lines ? 1 : panel_count(sweep->out_channels);
     size_t width = (size_t)panels_width(sweep->out_channels);
     if (w) {
         way.packed = whole_lines(size_mul(all_taps(sweep) + 1, width));
         way.weights =
             arena_alloc(arena, size_mul(size_mul(way.packed, (size_t)groups), sizeof(float)));
-        for (int g = 0; g < groups; g++)
-            pack_group(sweep, way.by_lines, w + (size_t)g * sweep->weights,
-                       b ? b + (size_t)g * (size_t)sweep->out_channels : NULL,
-                       way.weights + (size_t)g * way.packed);
+        parallel_for(groups * way.parts, pack_part, &(Packing){&way, w, b});
     }
     way.frame = sweep->framed ? whole_lines(sweep->frame_floats) : 0;
     way.panel = whole_lines(size_mul(sweep->out_plane, PANEL_MOST));
     size_t floats = size_mul(way.frame + 2 * way.panel, (size_t)parallel_threads());
     way.scratch = arena_alloc(arena, size_mul(floats, sizeof(float)));
-    memset(way.scratch, 0, sizeof(float) * way.frame * (size_t)parallel_threads());
     return way;
 }
 
@@ -125,11 +138,12 @@ INLINE void copy_row(int count, const float *restrict x, float *restrict y) {
     for (; i < count; i++) y[i] = x[i];
 }
 
-/* `in` with zeros around it, until the worker's next call. */
-VECTOR static const float *framed(const Direction *way, const float *in, int worker) {
+/* `in` with zeros around it, until the worker's next call; `first`: of the pass. */
+VECTOR static const float *framed(const Direction *way, const float *in, bool first, int worker) {
     const Sweep *s = way->sweep;
     if (!s->framed) return in;
-    float *frame = way->scratch + (size_t)worker * way->frame; /* the zeros around stay */
+    float *frame = way->scratch + (size_t)worker * way->frame;
+    if (first) memset(frame, 0, sizeof *frame * way->frame); /* the zeros around stay */
     const int *size = s->size, *wide = s->frame, *before = s->before;
     for (int c = 0; c < s->in_channels; c++)
         for (int d = 0; d < size[0]; d++)
@@ -262,16 +276,26 @@ static void direction_weight(const Direction *way, const float *frame, const flo
     }
 }
 
-static void direction_unpack(const Direction *way, const float *sums, float *dw) {
-    const Sweep *sweep = way->sweep;
+/* The sums of a group, to be added to its dw part by part. */
+typedef struct Unpacking {
+    const Direction *way;
+    const float *sums;
+    float *dw;
+} Unpacking;
+
+static void unpack_part(void *context, int part, int worker) {
+    (void)worker;
+    const Unpacking *unpacking = context;
+    const Sweep *sweep = unpacking->way->sweep;
     const SweepClass *class = &sweep->class[0];
-    for (int c = 0, width; c < sweep->out_channels; c += width) {
-        width = way->by_lines ? sweep->out_channels : panel_width(sweep->out_channels, c);
-        int left = sweep->out_channels - c, channels = width < left ? width : left;
-        for (int t = 0; t < class->taps; t++, sums += width)
-            for (int j = 0; j < channels; j++)
-                dw[class->weight[t] + (size_t)(c + j) * sweep->weight_step] += sums[j];
-    }
+    int all = sweep->out_channels, begin = panel_begin(all, part), left = all - begin;
+    int width = unpacking->way->by_lines ? all : panel_width(all, begin);
+    int channels = width < left ? width : left;
+    const float *sums = unpacking->sums + (size_t) class->taps * (size_t)begin;
+    float *dw = unpacking->dw + (size_t)begin * sweep->weight_step;
+    for (int t = 0; t < class->taps; t++, sums += width)
+        for (int j = 0; j < channels; j++)
+            dw[class->weight[t] + (size_t)j * sweep->weight_step] += sums[j];
 }
 
 /* --- the method --- */
@@ -299,7 +323,8 @@ static void take(const ConvPass *pass, ConvSide side, int slot, const float *pla
     ConvSide to = side == FINE ? COARSE : FINE;
     Taken *taken = &direct->taken[worker];
     (void)slot;
-    if (direct->to[to].sweep) taken->frame[to] = framed(&direct->to[to], planes, worker);
+    if (direct->to[to].sweep)
+        taken->frame[to] = framed(&direct->to[to], planes, !taken->frame[to], worker);
     if (side == COARSE) taken->coarse = planes;
 }
 
@@ -323,8 +348,8 @@ static void weight(const ConvPass *pass, int count, float *sums, int worker) {
 }
 
 static void unpack(const ConvPass *pass, const float *sums, float *dw) {
-    const Direct *direct = pass->plan;
-    direction_unpack(&direct->to[COARSE], sums, dw);
+    const Direction *way = &((const Direct *)pass->plan)->to[COARSE];
+    parallel_for(way->parts, unpack_part, &(Unpacking){way, sums, dw});
 }
 
 const ConvMethod conv_direct = {

@@ -48,7 +48,7 @@ const TileKernel *tile_kernel(void);
 
 /* `channels` are cut into panels of two registers of AVX2; of an odd number of registers the first
  * panel takes three, or the only one. Floats in all panels together; width of the panel at channel
- * `begin`. */
+ * `begin`; how many there are, and where panel i begins. */
 static inline int panels_width(int channels) {
     return (channels + LANE - 1) / LANE * LANE;
 }
@@ -56,4 +56,11 @@ static inline int panel_width(int channels, int begin) {
     int left = panels_width(channels) - begin;
     if (left / LANE % 2 == 0) return 2 * LANE;
     return left < PANEL_MOST ? left : PANEL_MOST;
+}
+static inline int panel_count(int channels) {
+    int registers = panels_width(channels) / LANE;
+    return registers < 2 ? registers : registers / 2;
+}
+static inline int panel_begin(int channels, int i) {
+    return i == 0 ? 0 : panel_width(channels, 0) + (i - 1) * 2 * LANE;
 }

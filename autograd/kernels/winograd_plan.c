@@ -64,11 +64,11 @@ static int32_t *tile_places(Arena *arena, const ConvMap *map, const int size[SPA
     int32_t *at = place;
     for (int y = 0; y < coarse[1]; y += WINOGRAD_COARSE)
         for (int x = 0; x < coarse[2]; x += WINOGRAD_COARSE)
-            for (int k = 0; k < edge * edge; k++) {
-                int h = y + k / edge - before[1], w = x + k % edge - before[2];
-                bool inside = h >= 0 && h < size[1] && w >= 0 && w < size[2];
-                *at++ = (inside ? h * size[2] + w : size[1] * size[2]) * pitch;
-            }
+            for (int h = y - before[1], last = h + edge; h < last; h++)
+                for (int w = x - before[2], end = w + edge; w < end; w++) {
+                    bool inside = h >= 0 && h < size[1] && w >= 0 && w < size[2];
+                    *at++ = (inside ? h * size[2] + w : size[1] * size[2]) * pitch;
+                }
     return place;
 }
 
@@ -129,7 +129,7 @@ static void transform_channel(void *context, int index, int worker) {
     size_t group = (size_t)(index / channels), i = (size_t)(index % channels);
     size_t pitch = (size_t)side->pitch;
     const float *w = weights->w + group * weights->map->weights;
-    float *kernels = plan->kernels + (size_t)worker * plan->kernel_floats;
+    float *kernels = winograd_kernels(plan, worker);
     memset(kernels, 0, sizeof *kernels * WINOGRAD_PLACES * pitch);
     for (size_t j = 0; j < (size_t)side->channels; j++) {
         size_t at = weights->to == COARSE ? j * (size_t)fine + i : i * (size_t)fine + j;
@@ -174,6 +174,7 @@ void winograd_start(Arena *arena, ConvPass *pass, int uses, const float *w, cons
     plan->across = tiles_across(pass->map);
     int tiles = pass->samples * plan->tiles;
     size_t widest = 0;
+    bool padded = false; /* lanes beyond the last channel are reckoned with, though never used */
     for (int i = 0; i < SIDES; i++) {
         side_start(arena, pass, (ConvSide)i, tiles);
         const WinogradSide *side = &plan->side[i];
@@ -183,6 +184,7 @@ void winograd_start(Arena *arena, ConvPass *pass, int uses, const float *w, cons
         if (plan->planes < planes) plan->planes = (planes + LINE - 1) / LINE * LINE;
         if (plan->frame < frame) plan->frame = (frame + LINE - 1) / LINE * LINE;
         if (widest < pitch) widest = pitch;
+        padded |= side->channels < side->pitch;
     }
     plan->channel = steps(arena, (int)widest, 1);
     plan->kernel_floats = WINOGRAD_PLACES * widest;
@@ -191,7 +193,7 @@ void winograd_start(Arena *arena, ConvPass *pass, int uses, const float *w, cons
     plan->worker = plan->planes + plan->frame + plan->matrices[COARSE] + plan->matrices[FINE];
     plan->scratch =
         arena_alloc(arena, size_mul(plan->worker * (size_t)parallel_threads(), sizeof(float)));
-    for (int i = 0; i < parallel_threads(); i++) /* whatever is read was written */
+    for (int i = 0; padded && i < parallel_threads(); i++) /* whatever is read was written */
         memset(winograd_frame(plan, i), 0, sizeof(float) * plan->frame);
     if (uses & CONV_DOWN) side_weights(arena, pass, COARSE, w, b);
     if (uses & CONV_UP) side_weights(arena, pass, FINE, w, b);

@@ -46,6 +46,10 @@ static inline float *winograd_frame(const WinogradPlan *plan, int worker) {
     return winograd_planes(plan, worker) + plan->planes;
 }
 
+static inline float *winograd_kernels(const WinogradPlan *plan, int worker) {
+    return plan->kernels + plan->kernel_floats * (size_t)worker;
+}
+
 /* `fits` and `start` of the method. */
 bool winograd_fits(const ConvMap *map);
 void winograd_start(Arena *arena, ConvPass *pass, int uses, const float *w, const float *b);
