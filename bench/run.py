@@ -23,13 +23,14 @@ import tempfile
 
 import table
 from measure import BENCH, Machine, Others
-from plan import BARS, FILES, HAND_FILE, PEERS, ROWS, WIDE_NET
+from plan import BARS, FILES, HAND_FILE, PEERS, ROWS, TURNS, WIDE_NET
 
 PAGE = """\
 # Speed
 
 Written by `make bench`. All take turns; rounds: {rounds}. A figure is the median of the rounds, with the
-least and the largest; a ratio is taken within each round.
+least and the largest; a ratio is taken within each round. Within a round what trains has {turns} turns, and each
+program's best counts: what others do to the machine lasts for seconds.
 
 ## What is to be reached
 
@@ -39,9 +40,9 @@ least and the largest; a ratio is taken within each round.
 
 The net is `netbn` (images of 28x28) unless another is named; `wide` is bench/wide.net. AVX2: without the
 kernel for VNNI (`STAIR_WITHOUT=vnni`), while ONNX Runtime keeps its own. Multiply-adds are those of an
-image, and where a net is trained those back, too. Of peak: how many are done of those that so many cores
-could do at most, fused ones of floats, vpdpbusd's of bytes where there is VNNI, else vpmaddwd's of 16 bits
-(which sums of 16 bits, of 4-bit weights, go beyond).
+image, and where a net is trained those back, too. Of peak: how many are done of those that as many threads
+could do at most, measured just before: fused ones of floats, vpdpbusd's of bytes where there is VNNI, else
+vpmaddwd's of 16 bits (which sums of 16 bits, of 4-bit weights, go beyond).
 
 {speeds}
 
@@ -85,7 +86,7 @@ def indented(lines):
 def page(rows, rounds, notes):
     makers = [f"python3 bench/{peer.maker} {HAND_FILE}" for peer in PEERS.values() if peer.maker]
     return PAGE.format(
-        rounds=len(rounds), notes="\n".join(f"- {note}" for note in notes),
+        rounds=len(rounds), turns=TURNS, notes="\n".join(f"- {note}" for note in notes),
         bars=table.bars(rounds), speeds=table.speeds(rows, rounds),
         files=table.files(rows, rounds), processes=table.processes(rows, rounds),
         files_made=indented([f"cp bench/{WIDE_NET} .", *FILES, *makers]),
@@ -101,20 +102,20 @@ def said_by(*words):
     return subprocess.run(words, stdout=subprocess.PIPE).stdout.decode().strip().replace("\n", ", ")
 
 
-def machine_notes(stair, rounds):
+def machine_notes(stair, peaks, rounds):
     cpu = first_match(r"^model name\s*:\s*(.*)$", pathlib.Path("/proc/cpuinfo").read_text())
-    peaks = rounds[0].samples["peaks", "stair"]
+    both = table.over(rounds, lambda r: r.peak("training/64/2") / r.peak("training/64/1"))
     return [f"CPU: {cpu}, {len(os.sched_getaffinity(0))} processors",
-            "peaks of one core in the first round, 10^9 a second (bench/peaks.c): "
+            "peaks of one core at the beginning, 10^9 a second (bench/peaks.c): "
             + (", ".join(f"{name} {rate}" for name, rate in peaks.items()) or "not measured"),
+            f"fma's peak of two threads / of one, round by round: {table.figures(both, 2)}",
             f"{said_by(stair, '--version')}, gcc {said_by('gcc', '-dumpfullversion')}",
             f"OMP_WAIT_POLICY {os.environ.get('OMP_WAIT_POLICY', 'not set')}"]
 
 
 def dry():
     """All that plan.py says, put through the tables."""
-    rounds = [table.Round({(row.key, who): table.ONES for row in ROWS for who in row.who()}
-                          | {("peaks", "stair"): table.ONES})]
+    rounds = [table.Round({(row.key, who): table.ONES for row in ROWS for who in row.who()})]
     for bar in BARS:
         bar.value(rounds if bar.whole else rounds[0])  # KeyError: no row measures it
     print(page(ROWS, rounds, ["no machine: nothing was measured"]), end="")
@@ -135,9 +136,10 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         machine = Machine(stair, peaks, pathlib.Path(folder))
         machine.make_files()
+        whole = machine.peaks_of()
         rounds = [table.Round(machine.round(rows, f"round {i + 1} of {count}"))
                   for i in range(count)]
-    notes = [*machine_notes(stair, rounds), *machine.notes,
+    notes = [*machine_notes(stair, whole, rounds), *machine.notes,
              f"other processes had {others.percent():.0f} % of the processors' time meanwhile"]
     text = page(rows, rounds, notes)
     if not words:

@@ -4,8 +4,8 @@ from statistics import median
 from plan import BARS, HAND, ORT, TORCH, Process, Row
 
 # figures of no machine, to try the tables
-ONES = dict.fromkeys(["images_per_second", "multiply_adds", "threads", "seconds", "megabytes",
-                      "fma", "madd"], 1)
+ONES = {**dict.fromkeys(["images_per_second", "multiply_adds", "seconds", "megabytes"], 1),
+        "peaks": {"fma": 1, "madd": 1}}
 
 
 class Round:
@@ -18,14 +18,14 @@ class Round:
         return self.samples[key, who]["images_per_second"]
 
     def share(self, key):
-        """Percent of what the threads' cores could multiply and add at most."""
+        """Percent of what so many threads could multiply and add just before."""
         figures = self.samples[key, "stair"]
         done = figures["images_per_second"] * figures["multiply_adds"]
-        return 100 * done / (self.peak(key) * 1e9 * figures["threads"])
+        return 100 * done / (self.peak(key) * 1e9)
 
     def peak(self, key):
-        """10^9 multiply-adds a second of one core, with the instruction that the work is made of."""
-        peaks = self.samples["peaks", "stair"]
+        """10^9 multiply-adds a second, with the instruction that the work is made of."""
+        peaks = self.samples[key, "stair"]["peaks"]
         if not key.startswith("integer"):
             return peaks["fma"]
         return peaks["madd"] if "AVX2" in key else peaks.get("vnni", peaks["madd"])
