@@ -4,7 +4,7 @@
 
 #include <immintrin.h>
 
-#include "autograd/kernels/tile.h"
+#include "autograd/kernels/vector.h"
 
 /* --- product: some channels times one or two vectors, whose sums stay in registers --- */
 

@@ -43,12 +43,12 @@ INLINE void vector(Gradient to, const float *x, const float *dy, float *dx) {
 
 /* Told what comes, a step of netbn takes 3 % less time at batch 512. */
 INLINE void gradient(Gradient to, const float *x, const float *dy, size_t count, float *dx) {
-    enum { WIDTH = 8, LINE = 2 * WIDTH };
+    enum { LINE = 2 * LANE };
     size_t i = 0;
     for (; i + LINE <= count; i += LINE) {
         fetch_ahead(x + i);
         vector(to, x + i, dy + i, dx + i);
-        vector(to, x + i + WIDTH, dy + i + WIDTH, dx + i + WIDTH);
+        vector(to, x + i + LANE, dy + i + LANE, dx + i + LANE);
     }
     for (; i < count; i++) element(to, x + i, dy + i, dx + i);
 }

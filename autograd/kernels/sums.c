@@ -5,13 +5,10 @@
 
 #include "autograd/kernels/vector.h"
 
-enum {
-    WIDTH = 8,
-    PARTS = 4 /* vectors of a sum, so that an addition need not wait for the last */
-};
+enum { PARTS = 4 }; /* vectors of a sum, so that an addition need not wait for the last */
 
-typedef float Half __attribute__((vector_size(WIDTH / 2 * sizeof(float))));
-typedef double Doubles __attribute__((vector_size(WIDTH / 2 * sizeof(double))));
+typedef float Half __attribute__((vector_size(LANE / 2 * sizeof(float))));
+typedef double Doubles __attribute__((vector_size(LANE / 2 * sizeof(double))));
 
 INLINE double parts_sum(const Lanes part[PARTS]) {
     Doubles sum[PARTS];
@@ -51,12 +48,12 @@ INLINE void add_vector(const Row *row, size_t i, const Mask *mask, Lanes *sum, L
 INLINE void add_row(const Row *row, size_t count, Lanes sum[PARTS], Lanes dot[PARTS]) {
     static const Mask lane = {0, 1, 2, 3, 4, 5, 6, 7};
     size_t i = 0;
-    for (; i + PARTS * WIDTH <= count; i += PARTS * WIDTH)
+    for (; i + PARTS * LANE <= count; i += PARTS * LANE)
 #pragma GCC unroll 4
-        for (size_t k = 0; k < PARTS; k++) add_vector(row, i + k * WIDTH, NULL, sum + k, dot + k);
-    for (; i + WIDTH <= count; i += WIDTH) add_vector(row, i, NULL, sum, dot);
-    Mask fresh = lane >= WIDTH - (int32_t)(count - i);
-    add_vector(row, count - WIDTH, &fresh, sum + 1, dot + 1);
+        for (size_t k = 0; k < PARTS; k++) add_vector(row, i + k * LANE, NULL, sum + k, dot + k);
+    for (; i + LANE <= count; i += LANE) add_vector(row, i, NULL, sum, dot);
+    Mask fresh = lane >= LANE - (int32_t)(count - i);
+    add_vector(row, count - LANE, &fresh, sum + 1, dot + 1);
 }
 
 INLINE void add_short_row(const Row *row, size_t count, double sums[2]) {
@@ -70,7 +67,7 @@ INLINE void add_short_row(const Row *row, size_t count, double sums[2]) {
 }
 
 INLINE void sums_of(const Row *row, size_t count, double sums[2]) {
-    if (count < WIDTH) {
+    if (count < LANE) {
         add_short_row(row, count, sums);
         return;
     }

@@ -14,8 +14,9 @@
 #include <stdint.h>
 
 #include "autograd/kernels/plane.h"
+#include "autograd/kernels/vector.h"
 
-enum { LANE = 8, PANEL_MOST = 3 * LANE };
+enum { PANEL_MOST = 3 * LANE };
 
 typedef struct Tile {
     int rows, steps, width; /* width: LANE, 2 LANE or 3 LANE */

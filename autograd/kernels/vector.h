@@ -5,10 +5,11 @@
 
 #include <stdint.h>
 
-/* Where a compiler finds no vectors in a loop: eight floats at once, in one register or in two. The
+/* Where a compiler finds no vectors in a loop: LANE floats at once, in one register or in two. The
  * arithmetic is that of the elements. LanesAt is how they lie anywhere in memory; a comparison of
  * Lanes is a Mask: all bits where it holds. */
-typedef float Lanes __attribute__((vector_size(8 * sizeof(float)), may_alias));
+enum { LANE = 8 };
+typedef float Lanes __attribute__((vector_size(LANE * sizeof(float)), may_alias));
 typedef Lanes LanesAt __attribute__((aligned(sizeof(float))));
 typedef int32_t Mask __attribute__((vector_size(sizeof(Lanes))));
 

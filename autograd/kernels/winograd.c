@@ -1,6 +1,5 @@
 #include "autograd/kernels/winograd.h"
 
-#include "autograd/kernels/tile.h"
 #include "autograd/kernels/vector.h"
 
 static const float a = 0.75f, b = 1.5f, aa = 0.5625f, bb = 2.25f;
