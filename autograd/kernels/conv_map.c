@@ -53,16 +53,38 @@ void conv_planes_out(const float *planes, size_t floats, bool add, float *out) {
         memcpy(out, planes, sizeof *out * floats);
 }
 
+/* The groups of the samples from `first` on that are worked on together, none of them `end`. */
+static void run_groups(const ConvPass *pass, int first, int end, int worker, ConvRunBody *body,
+                       const void *context) {
+    const ConvMap *map = pass->map;
+    ConvRun run = {.chunk = first / CHUNK, .worker = worker, .step = (size_t)map->groups};
+    run.samples = end - first < pass->samples ? end - first : pass->samples;
+    for (run.group = 0; run.group < map->groups; run.group++) {
+        run.first = (size_t)first * run.step + (size_t)run.group;
+        body(context, &run);
+    }
+}
+
 void conv_pass_chunk(const ConvPass *pass, int chunk, int worker, ConvRunBody *body,
                      const void *context) {
-    const ConvMap *map = pass->map;
-    ConvRun run = {.chunk = chunk, .worker = worker, .step = (size_t)map->groups};
-    int end = chunk_end(chunk, map->batch);
-    for (int n = chunk_begin(chunk); n < end; n += run.samples) {
-        run.samples = end - n < pass->samples ? end - n : pass->samples;
-        for (run.group = 0; run.group < map->groups; run.group++) {
-            run.first = (size_t)n * run.step + (size_t)run.group;
-            body(context, &run);
-        }
-    }
+    int end = chunk_end(chunk, pass->map->batch);
+    for (int n = chunk_begin(chunk); n < end; n += pass->samples)
+        run_groups(pass, n, end, worker, body, context);
+}
+
+typedef struct Along {
+    const ConvPass *pass;
+    ConvRunBody *body;
+    const void *context;
+} Along;
+
+static void run_index(void *context, int i, int worker) {
+    const Along *along = context;
+    run_groups(along->pass, i * along->pass->samples, along->pass->map->batch, worker, along->body,
+               along->context);
+}
+
+void conv_pass_along(const ConvPass *pass, ConvRunBody *body, const void *context) {
+    int runs = (pass->map->batch + pass->samples - 1) / pass->samples;
+    parallel_along(runs, run_index, &(Along){pass, body, context});
 }

@@ -79,19 +79,22 @@ ConvPass conv_pass_new(Arena *arena, const ConvMap *map, int uses, const float *
 void conv_pass_give(const ConvPass *pass, ConvSide side, int group, int slot, float *out, bool add,
                     int worker);
 
-/* One group of some samples of a chunk (parallel.h), to be worked on together. */
+/* One group of some samples, to be worked on together. */
 typedef struct ConvRun {
-    int chunk, group, samples, worker;
+    int chunk; /* that they belong to (parallel.h) */
+    int group, samples, worker;
     size_t first, step; /* among the groups of all samples: the first sample's; to the next one's */
 } ConvRun;
 
 static inline size_t conv_run_at(const ConvRun *run, int slot) {
     return run->first + (size_t)slot * run->step;
 }
-/* Calls body for all groups of a chunk's samples. */
 typedef void ConvRunBody(const void *context, const ConvRun *run);
+/* Calls body for all groups of a chunk's samples, one after another. */
 void conv_pass_chunk(const ConvPass *pass, int chunk, int worker, ConvRunBody *body,
                      const void *context);
+/* For those of the batch, as parallel_along does: what has no sums need not go by chunks. */
+void conv_pass_along(const ConvPass *pass, ConvRunBody *body, const void *context);
 
 /* What a method has made of planes in its scratch, in place of what is in out[floats] or added to
  * it. A large batch's planes lie in memory, which is slow to take a few bytes for each in turn. */

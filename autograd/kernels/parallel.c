@@ -212,20 +212,17 @@ void parallel_along(int count, ParallelBody *body, void *context) {
 }
 
 typedef struct Planes {
-    int samples;
     size_t channels;
     PlaneBody *body;
     void *context;
 } Planes;
 
-static void planes_chunk(void *context, int i, int worker) {
+static void sample_planes(void *context, int n, int worker) {
     const Planes *planes = context;
-    size_t last = (size_t)chunk_end(i, planes->samples) * planes->channels;
-    for (size_t p = (size_t)chunk_begin(i) * planes->channels; p < last; p++)
-        planes->body(planes->context, p, worker);
+    size_t first = (size_t)n * planes->channels, end = first + planes->channels;
+    for (size_t p = first; p < end; p++) planes->body(planes->context, p, worker);
 }
 
 void parallel_planes(int samples, int channels, PlaneBody *body, void *context) {
-    parallel_along(chunk_count(samples), planes_chunk,
-                   &(Planes){samples, (size_t)channels, body, context});
+    parallel_along(samples, sample_planes, &(Planes){(size_t)channels, body, context});
 }

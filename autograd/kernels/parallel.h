@@ -26,7 +26,7 @@ void parallel_for(int count, ParallelBody *body, void *context);
  * loop goes backwards, so that it begins with what the one before has left in the caches. */
 void parallel_along(int count, ParallelBody *body, void *context);
 
-/* The same for each plane n channels + c of a batch, its pieces being the chunks of samples. */
+/* The same for each plane n channels + c of a batch, its pieces being samples. */
 typedef void PlaneBody(void *context, size_t plane, int worker);
 void parallel_planes(int samples, int channels, PlaneBody *body, void *context);
 

@@ -79,11 +79,6 @@ static void forward_run(const void *context, const ConvRun *run) {
     for (int i = 0; i < run->samples; i++) give_value(pass, run, i);
 }
 
-static void forward_chunk(void *context, int i, int worker) {
-    const Pass *pass = context;
-    conv_pass_chunk(&pass->conv, i, worker, forward_run, pass);
-}
-
 /* `count` planes of the value for each worker. */
 static void make_planes(Arena *arena, Pass *pass, int count) {
     pass->worker_planes = size_mul((size_t)count, pass->tail->plane);
@@ -107,7 +102,7 @@ Tensor *op_conv_tail(Tape *tape, Tensor *x, Tensor *w, Tensor *b, const ConvSpec
     Pass pass = {.map = conv->map, .tail = conv->tail, .x = x};
     pass.conv = conv_pass_new(tape->arena, pass.map, CONV_DOWN, w->data, b ? b->data : NULL);
     if (pass.tail->tail.pool) make_planes(tape->arena, &pass, PANEL_MOST);
-    parallel_along(chunk_count(pass.map->batch), forward_chunk, &pass);
+    conv_pass_along(&pass.conv, forward_run, &pass);
     arena_rewind(tape->arena, mark);
     return y;
 }

@@ -76,11 +76,6 @@ static void forward_run(const void *context, const ConvRun *run) {
                        pass->y->data + conv_run_at(run, i) * map->fine, false, run->worker);
 }
 
-static void forward_chunk(void *context, int i, int worker) {
-    const Pass *pass = context;
-    conv_pass_chunk(&pass->conv, i, worker, forward_run, pass);
-}
-
 Tensor *op_conv_transpose(Tape *tape, Tensor *x, Tensor *w, Tensor *b,
                           const ConvTransposeSpec *spec) {
     check_shapes(x, w, b, spec);
@@ -92,7 +87,7 @@ Tensor *op_conv_transpose(Tape *tape, Tensor *x, Tensor *w, Tensor *b,
     ArenaMark mark = arena_mark(tape->arena);
     Pass pass = {.map = map, .x = x, .y = y};
     pass.conv = conv_pass_new(tape->arena, map, CONV_UP, w->data, b ? b->data : NULL);
-    parallel_along(chunk_count(map->batch), forward_chunk, &pass);
+    conv_pass_along(&pass.conv, forward_run, &pass);
     arena_rewind(tape->arena, mark);
     return y;
 }
