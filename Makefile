@@ -3,8 +3,9 @@
 #   make            the program, build/stair            make test        all tests
 #   make demo       the whole way on Fashion-MNIST      make test-fast   the tests that take no training
 #   make test-interop  exported models under other compilers, tools and emulators
-#   make asan       the tests under ASan and UBSan      make arrows      no folder includes upward
-#   make bench      speed of training and inference     make clean
+#   make asan       the tests under ASan and UBSan      make tsan        those of threads under TSan
+#   make arrows     no folder includes upward           make bench       speed of training and inference
+#   make clean
 
 BUILD  ?= build
 CC     := gcc
@@ -40,7 +41,7 @@ SLOW      := $(addprefix $(BUILD)/tests/test_,pipeline resume docs cli inputs qa
 
 SUBMAKE = $(MAKE) --no-print-directory $(if $(filter -j%,$(MAKEFLAGS)),,-j$(shell nproc))
 
-.PHONY: all deps demo test test-fast test-interop asan arrows bench clean help
+.PHONY: all deps demo test test-fast test-interop asan tsan arrows bench clean help
 .SECONDARY:
 all: deps
 	+@$(SUBMAKE) $(BUILD)/stair
@@ -118,6 +119,16 @@ asan: deps
 	+@$(SUBMAKE) run-tests BUILD=$(BUILD)/asan \
 	  CFLAGS='-O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all' \
 	  LDFLAGS='-fsanitize=address,undefined'
+
+# Data races: what runs loops on the pool. Some kernels place programs where the sanitizer cannot start.
+RACES := parallel core ops convs tails recurrent optim fakequant dynamic engines
+tsan: deps
+	@mkdir -p $(BUILD)/tsan
+	@echo 'int main(void) { return 0; }' | $(CC) -fsanitize=thread -x c - -o $(BUILD)/tsan/starts
+	+@if $(BUILD)/tsan/starts; then \
+	  $(SUBMAKE) run-tests BUILD=$(BUILD)/tsan TESTS='$(RACES:%=$(BUILD)/tsan/tests/test_%)' \
+	    CFLAGS='-O1 -g -fsanitize=thread' LDFLAGS='-fsanitize=thread'; \
+	else echo 'tsan: the sanitizer does not start here; skipped'; fi
 
 arrows:
 	@tests/arrows.sh

@@ -22,7 +22,8 @@ INLINE void fetch_ahead(const float *x) {
     __builtin_prefetch(x + 1024);
 }
 
-#ifdef __x86_64__
+/* (ThreadSanitizer is not there yet when versions are chosen.) */
+#if defined(__x86_64__) && !defined(__SANITIZE_THREAD__)
 #define VECTOR __attribute__((target_clones("avx2", "default")))
 #else
 #define VECTOR
