@@ -47,6 +47,7 @@ typedef struct Tail {
     bool relu;
     const Window *pool; /* NULL: none */
     bool moments;       /* the result's planes are measured as well: Tensor.moments */
+    bool later;         /* whose only reader is a convolution's x, and may be Tensor.values */
 } Tail;
 
 /* Nothing to do? */

@@ -27,7 +27,7 @@ const char *shape_text(const Shape *shape, char text[SHAPE_TEXT]);
 Shape shape_batched(const Shape *sample, int batch);
 Shape shape_sample(const Shape *batched);
 
-/* A gradient that is made where it is used, plane by plane, and stored nowhere. */
+/* What is made where it is used, plane by plane, and stored nowhere: a gradient, or values. */
 typedef struct Deferred {
     /* Plane `index` (n C + c), in the caller's plane[P]. */
     void (*plane)(const void *context, size_t index, float *plane);
@@ -37,12 +37,13 @@ typedef struct Deferred {
 typedef struct Tensor {
     Shape shape;
     size_t count;    /* elements: shape_count(&shape) */
-    float *data;     /* [count] */
+    float *data;     /* [count]; NULL if values are deferred */
     float *grad;     /* [count], or NULL while no gradient has arrived */
     bool needs_grad; /* parameters, and all that is computed from them */
 
     bool defers;              /* the op that made it takes its gradient by planes (tape.h) */
     const Deferred *deferred; /* that gradient, in place of grad; or NULL */
+    const Deferred *values;   /* in place of data, for the one op that reads them so (Tail.later) */
     const double *moments;    /* [N C][2] row_moments of each plane (sums.h); NULL: not known */
 } Tensor;
 

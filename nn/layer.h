@@ -56,7 +56,8 @@ typedef struct Layer {
     Tensor *(*forward)(const Run *run, const Node *node, Tensor *const in[]);
     /* A chain of layers that read nothing but each other is run as one (Tail). Kinds at its head:
      * forward, then the tail. Kinds behind: adds itself to the tail if this run allows it and there
-     * is room; in[k] is NULL for the chain's own value and what is still to be computed. */
+     * is room, or tells it what it wants (moments, later) and stays an op of its own: false. in[k]
+     * is NULL for the chain's own value and what is still to be computed. */
     Tensor *(*forward_tail)(const Run *run, const Node *node, Tensor *const in[], const Tail *tail);
     bool (*tail)(const Run *run, const Node *node, Tensor *const in[], Tail *tail);
     /* Weighted kinds: the linear map with the weights given, b may be NULL. forward is apply(own

@@ -7,6 +7,7 @@
 #include <cmocka.h>
 
 #include <math.h>
+#include <string.h>
 
 #include "autograd/op.h"
 #include "autograd/ops.h"
@@ -245,6 +246,84 @@ static void adding_what_it_was_made_of(void **state) {
     arena_free(arena);
 }
 
+/* A batchnorm whose values the convolution behind it makes, sample by sample, or reads. */
+static Tensor *normalised_convolved(Tape *tape, const Case *c, bool later) {
+    Tail tail = {.relu = c->tail.relu, .later = later};
+    Tensor *y = op_batchnorm_tail(tape, c->in[0], c->in[1], c->in[2], &c->norm, &tail);
+    assert_true(!y->values == !later && !y->data == later);
+    ConvSpec spec = {c->window, y->shape.dim[1] / c->in[3]->shape.dim[1]};
+    return op_conv(tape, y, c->in[3], NULL, &spec);
+}
+
+static Tensor *values_later(Tape *tape, const Case *c) {
+    return normalised_convolved(tape, c, true);
+}
+static Tensor *values_at_once(Tape *tape, const Case *c) {
+    return normalised_convolved(tape, c, false);
+}
+
+/* By each method: few channels go by lines, many by Winograd's transforms unless there is a stride.
+ */
+static void deferred_values(void **state) {
+    (void)state;
+    Arena *arena = arena_new();
+    Rng rng = rng_stream(8, RNG_TEST, 0);
+    for (int trial = 0; trial < 60; trial++) {
+        arena_reset(arena);
+        static const int channels[] = {2, 6, 24};
+        int C = channels[trial % 3], groups = trial & 8 ? 2 : 1;
+        Case c = {.window = window_identity(), .tail.relu = trial & 1};
+        for (int d = 1; d < SPATIAL; d++) {
+            c.window.kernel[d] = 3;
+            c.window.stride[d] = random_between(&rng, 1, 1 + (trial & 1));
+            c.window.padding[d] = random_between(&rng, 0, 1);
+        }
+        c.in[0] = sample_leaf(arena, &rng,
+                              SHAPE(random_between(&rng, 1, 20), C, random_between(&rng, 3, 20),
+                                    random_between(&rng, 3, 20)),
+                              1);
+        for (int k = 1; k < 3; k++) c.in[k] = sample_leaf(arena, &rng, SHAPE(C), 1);
+        c.in[3] = sample_leaf(arena, &rng, SHAPE(C, C / groups, 3, 3), 1);
+        c.norm = (BatchNormSpec){tensor_zeros(arena, SHAPE(C))->data,
+                                 tensor_zeros(arena, SHAPE(C))->data, 0.1f, 1e-5f, trial & 2};
+        for (int k = 0; k < C; k++) c.norm.var[k] = 1;
+        bool given[INPUTS] = {trial & 4, true, true, true};
+        compare(arena, &c, values_later, values_at_once, given);
+    }
+    arena_free(arena);
+}
+
+/* How many values a step of the net leaves to their readers. */
+static int values_left(const char *net) {
+    Error error = {0};
+    Graph *graph = graph_parse(net, strlen(net), "net", &error);
+    assert_non_null(graph);
+    graph_init(graph, 0);
+    Tape *tape = tape_new(true);
+    Tensor *x = tensor_zeros(tape->arena, SHAPE(2, 2, 8, 8));
+    graph_forward(graph, &(Run){.tape = tape, .training = true, .error = &error}, x, NULL);
+    int left = 0;
+    for (const Entry *e = tape->entries; e < tape->entries + tape->count; e++)
+        left += e->out->values != NULL;
+    tape_free(tape);
+    graph_free(graph);
+    return left;
+}
+
+#define HEAD                                                                                       \
+    "x = input shape=2x8x8\n"                                                                      \
+    "c = conv2d x out=4 kernel=3\n"                                                                \
+    "b = batchnorm c\n"
+static void nets_leave_values_to_convolutions(void **state) {
+    (void)state;
+    assert_int_equal(values_left(HEAD "r = relu b\nd = conv2d r out=3 kernel=3\n"), 1);
+    assert_int_equal(values_left(HEAD "d = conv2d b out=3 kernel=3\n"), 1);
+    assert_int_equal(values_left(HEAD "p = maxpool b kernel=2\nd = conv2d p out=3 kernel=3\n"), 0);
+    assert_int_equal(values_left(HEAD "d = conv2d b out=3 kernel=3\ne = conv2d b out=3 kernel=3\n"
+                                      "a = add d e\n"),
+                     0);
+}
+
 static Tensor *joined(Tape *tape, const Case *c) {
     return op_fakequant_joined(tape, c->in[0], &c->q, STE_CODE, c->tail.relu, &c->pool);
 }
@@ -289,6 +368,8 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(ops_with_tails),
         cmocka_unit_test(deferred_gradients),
+        cmocka_unit_test(deferred_values),
+        cmocka_unit_test(nets_leave_values_to_convolutions),
         cmocka_unit_test(adding_what_it_was_made_of),
         cmocka_unit_test(rounding_joined),
     };

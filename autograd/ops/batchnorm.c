@@ -33,6 +33,7 @@ typedef struct BatchNorm {
     float *mean, *r, *scale; /* [C] as used by forward: scale is gamma r */
     TailWork *tail;
     bool pooled, cut;   /* the tail's pool comes first; its relu is part of the map */
+    bool later;         /* so that y is never stored: its reader maps x again */
     const float *value; /* [N C][row] what is mapped: x, or what the pool chose */
     float *chosen;
     size_t row;
@@ -95,12 +96,21 @@ static RowMap map_of(const Entry *entry, size_t c) {
     return (RowMap){b->mean[c], b->scale[c], entry->in[2]->data[c], b->cut};
 }
 
+static void map_plane(const Entry *entry, size_t p, float *y) {
+    const BatchNorm *b = entry->saved;
+    RowMap map = map_of(entry, p % (size_t)b->channels);
+    row_map(&map, plane_of(entry, p), b->row, y);
+}
+
+static void later_plane(const void *context, size_t p, float *plane) {
+    map_plane(context, p, plane);
+}
+
 static void normalize_plane(void *context, size_t p, int worker) {
     const Forward *f = context;
     const BatchNorm *b = f->entry->saved;
     float *y = tail_target(b->tail, p, f->planes + (size_t)worker * b->row);
-    RowMap map = map_of(f->entry, p % (size_t)b->channels);
-    row_map(&map, plane_of(f->entry, p), b->row, y);
+    map_plane(f->entry, p, y);
     if (!b->cut) tail_run(b->tail, p, y);
 }
 
@@ -126,7 +136,7 @@ static void forward(Arena *arena, Forward f) {
         each_plane(b, measure_plane, &f);
     }
     parallel_for(b->channels, prepare_channel, &f);
-    each_plane(b, b->pooled ? pool_plane : normalize_plane, &f);
+    if (!b->later) each_plane(b, b->pooled ? pool_plane : normalize_plane, &f);
 }
 
 static float *worker_planes(Arena *arena, const BatchNorm *b) {
@@ -141,6 +151,17 @@ static void add_tail(Tape *tape, BatchNorm *b, const Tensor *x, const Tail *tail
     b->row = b->pooled ? b->tail->out_plane : b->tail->plane;
     if (b->pooled) b->chosen = tape_tensor(tape, b->tail->out->shape)->data;
     b->value = b->pooled ? b->chosen : x->data;
+    b->later = tail && tail->later && (b->cut || tail_empty(tail)) && !b->pooled;
+}
+
+/* The entry itself moves when the tape grows. */
+static void defer_values(Tape *tape, const Entry *entry) {
+    Entry *copy = arena_alloc(tape->arena, sizeof *copy);
+    Deferred *values = arena_alloc(tape->arena, sizeof *values);
+    *copy = *entry;
+    *values = (Deferred){later_plane, copy};
+    entry->out->values = values;
+    entry->out->data = NULL;
 }
 
 static Tensor *batchnorm(Tape *tape, Tensor *const in[INPUTS], const BatchNormSpec *spec,
@@ -169,6 +190,7 @@ static Tensor *batchnorm(Tape *tape, Tensor *const in[INPUTS], const BatchNormSp
     forward(tape->arena,
             (Forward){.entry = &entry, .spec = spec, .planes = worker_planes(tape->arena, b)});
     arena_rewind(tape->arena, mark);
+    if (b->later) defer_values(tape, &entry);
     tape_record(tape, &batchnorm_op, entry.out, INPUTS, entry.in, b);
     return entry.out;
 }

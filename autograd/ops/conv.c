@@ -32,6 +32,7 @@ typedef struct Pass {
     Tensor *x;
     float *planes; /* of the value, between the products and the tail: worker_planes a worker */
     size_t worker_planes;
+    float *mapped; /* [workers][C,P]: a group of a sample of x, if its values are deferred */
     ConvPass conv;
     bool sums, bias;   /* gradients of w or b, of b, are wanted */
     Partials partials; /* of a piece: dw by group as the method leaves it, then db[O] */
@@ -69,14 +70,33 @@ static void give_value(const Pass *pass, const ConvRun *run, int slot) {
     }
 }
 
+/* A group of a sample of x. */
+static const float *input_planes(const Pass *pass, size_t s, int worker) {
+    const Deferred *values = pass->x->values;
+    if (!values) return pass->x->data + s * pass->map->fine;
+    float *planes = pass->mapped + (size_t)worker * pass->map->fine;
+    size_t channels = (size_t)pass->map->sides.channels;
+    for (size_t c = 0; c < channels; c++)
+        values->plane(values->context, s * channels + c, planes + c * pass->conv.plane[FINE]);
+    return planes;
+}
+
+static void take_input(const Pass *pass, const ConvRun *run, int slot) {
+    const float *x = input_planes(pass, conv_run_at(run, slot), run->worker);
+    pass->map->method->take(&pass->conv, FINE, slot, x, run->worker);
+}
+
 static void forward_run(const void *context, const ConvRun *run) {
     const Pass *pass = context;
     const ConvMap *map = pass->map;
-    for (int i = 0; i < run->samples; i++)
-        map->method->take(&pass->conv, FINE, i, pass->x->data + conv_run_at(run, i) * map->fine,
-                          run->worker);
+    for (int i = 0; i < run->samples; i++) take_input(pass, run, i);
     map->method->multiply(&pass->conv, COARSE, run->group, run->samples, run->worker);
     for (int i = 0; i < run->samples; i++) give_value(pass, run, i);
+}
+
+static void make_mapped(Arena *arena, Pass *pass) {
+    size_t floats = size_mul(pass->map->fine, (size_t)parallel_threads());
+    if (pass->x->values) pass->mapped = arena_alloc(arena, size_mul(floats, sizeof(float)));
 }
 
 /* `count` planes of the value for each worker. */
@@ -102,6 +122,7 @@ Tensor *op_conv_tail(Tape *tape, Tensor *x, Tensor *w, Tensor *b, const ConvSpec
     Pass pass = {.map = conv->map, .tail = conv->tail, .x = x};
     pass.conv = conv_pass_new(tape->arena, pass.map, CONV_DOWN, w->data, b ? b->data : NULL);
     if (pass.tail->tail.pool) make_planes(tape->arena, &pass, PANEL_MOST);
+    make_mapped(tape->arena, &pass);
     conv_pass_along(&pass.conv, forward_run, &pass);
     arena_rewind(tape->arena, mark);
     return y;
@@ -138,8 +159,7 @@ static void add_sample(const Pass *pass, const ConvRun *run, int slot, const flo
     float *db = partials_chunk(&pass->partials, run->chunk) + run->step * conv->gradient +
                 (size_t)run->group * rows;
     for (size_t r = 0; pass->bias && r < rows; r++) db[r] += (float)row_sum(g + r * plane, plane);
-    const float *x = pass->x->data + conv_run_at(run, slot) * pass->map->fine;
-    pass->map->method->take(conv, FINE, slot, x, run->worker);
+    take_input(pass, run, slot);
 }
 
 /* With g[O,P] = d loss / d y of one sample and group:
@@ -191,6 +211,7 @@ static void conv_backward(const Entry *entry) {
     Pass pass = {.map = map, .tail = conv->tail, .x = entry->in[0], .fresh = entry->fresh};
     if (!tail_empty(&conv->tail->tail) || conv->tail->out->deferred)
         make_planes(arena, &pass, map->sides.rows);
+    make_mapped(arena, &pass);
     pass.bias = b && b->needs_grad;
     pass.sums = w->needs_grad || pass.bias;
     int uses = (pass.x->needs_grad ? CONV_UP : 0) | (pass.sums ? CONV_WEIGHT : 0);

@@ -64,6 +64,13 @@ Tensor *conv_forward_tail(const Run *run, const Node *node, Tensor *const in[], 
                         &(ConvSpec){spec->window, spec->groups}, tail);
 }
 
+/* It is no tail, but takes values by planes from one. */
+bool conv_reads_later(const Run *run, const Node *node, Tensor *const in[], Tail *tail) {
+    (void)run, (void)node, (void)in;
+    tail->later = true;
+    return false;
+}
+
 Tensor *conv_forward(const Run *run, const Node *node, Tensor *const in[]) {
     return conv_forward_tail(run, node, in, NULL);
 }

@@ -18,6 +18,7 @@ bool conv_shape(Node *node, const Shape *const in[], Error *error);
 void conv_init(Node *node, Rng *rng);
 Tensor *conv_forward(const Run *run, const Node *node, Tensor *const in[]);
 Tensor *conv_forward_tail(const Run *run, const Node *node, Tensor *const in[], const Tail *tail);
+bool conv_reads_later(const Run *run, const Node *node, Tensor *const in[], Tail *tail);
 Tensor *conv_apply(Tape *tape, const Node *node, Tensor *x, Tensor *w, Tensor *b);
 size_t conv_places(const Node *node, const Shape *in);
 
@@ -29,6 +30,6 @@ size_t conv_places(const Node *node, const Shape *in);
             #rank "-d convolution: out= kernel= stride= padding= dilation= groups= bias= init=",   \
         .inputs = 1, .spatial = rank, .spec_size = sizeof(ConvLayerSpec), .fields = conv_fields,   \
         .shape = conv_shape, .init = conv_init, .forward = conv_forward,                           \
-        .forward_tail = conv_forward_tail, .apply = conv_apply, .places = conv_places,             \
-        .rule = "weighted",                                                                        \
+        .forward_tail = conv_forward_tail, .tail = conv_reads_later, .apply = conv_apply,          \
+        .places = conv_places, .rule = "weighted",                                                 \
     }
