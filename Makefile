@@ -154,6 +154,6 @@ clean:
 	rm -rf $(BUILD)
 
 help:
-	@sed -n 's/^# \{0,1\}//p' Makefile | head -7
+	@sed -n '/^#/!q; s/^# \{0,1\}//p' Makefile
 
 -include $(sort $(LIB_OBJ:.o=.d) $(TRAIN_OBJ:.o=.d) $(TEST_OBJ:.o=.d) $(CUSTOM_OBJ:.o=.d) $(TEST_SRC:%.c=$(BUILD)/%.d))

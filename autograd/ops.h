@@ -47,7 +47,7 @@ typedef struct Tail {
     bool relu;
     const Window *pool; /* NULL: none */
     bool moments;       /* the result's planes are measured as well: Tensor.moments */
-    bool later;         /* whose only reader is a convolution's x, and may be Tensor.values */
+    bool later;         /* a convolution alone reads the result: it may be left as Tensor.values */
 } Tail;
 
 /* Nothing to do? */

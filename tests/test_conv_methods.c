@@ -118,9 +118,7 @@ static void run_method(Arena *arena, const ConvMap *map, const Sums *in, const f
     passes.dw = arena_zeros(arena, sizeof(float) * passes.down.gradient * (size_t)map->groups);
     for (int i = 0; i < chunk_count(map->batch); i++)
         conv_pass_chunk(&passes.down, i, 0, run_passes, &passes);
-    for (size_t g = 0; g < (size_t)map->groups; g++)
-        map->method->unpack(&passes.down, passes.dw + g * passes.down.gradient,
-                            out->w + g * map->weights);
+    conv_pass_unpack(&passes.down, passes.dw, out->w);
 }
 
 static void check_method(Arena *arena, Rng *rng, const ConvMap *map) {

@@ -92,6 +92,11 @@ static Tensor *integers(Arena *arena, Rng *rng, Shape shape) {
     return t;
 }
 
+static BatchNormSpec norm_of(Arena *arena, int channels, bool training) {
+    return (BatchNormSpec){tensor_zeros(arena, SHAPE(channels))->data,
+                           tensor_zeros(arena, SHAPE(channels))->data, 0.1f, 1e-5f, training};
+}
+
 /* Planes that sum to 0: what a batchnorm multiplies and sums stays whole, so that the order in
  * which it does makes no difference. */
 static Tensor *balanced(Arena *arena, Rng *rng, Shape shape) {
@@ -140,8 +145,7 @@ static void ops_with_tails(void **state) {
         } else {
             x.dim[1] = channels;
             c.in[1] = sample_leaf(arena, &rng, SHAPE(channels), 1);
-            c.norm = (BatchNormSpec){tensor_zeros(arena, SHAPE(channels))->data,
-                                     tensor_zeros(arena, SHAPE(channels))->data, 0.1f, 1e-5f, true};
+            c.norm = norm_of(arena, channels, true);
         }
         bool pooled = head == batchnorm && trial / 2 & 4; /* in whose sums less is added */
         c.in[0] = (pooled ? balanced : integers)(arena, &rng, x);
@@ -196,8 +200,7 @@ static void deferred_gradients(void **state) {
         c.in[0] = integers(arena, &rng, x);
         c.in[1] = integers(arena, &rng, SHAPE(channels, 2, 3, 3));
         c.in[2] = integers(arena, &rng, SHAPE(channels));
-        c.norm = (BatchNormSpec){tensor_zeros(arena, SHAPE(channels))->data,
-                                 tensor_zeros(arena, SHAPE(channels))->data, 0.1f, 1e-5f, true};
+        c.norm = norm_of(arena, channels, true);
         Shape value = window_shape(&c.window, &x, channels);
         c.pool = random_pool(&rng, &value);
         c.tail.relu = trial & 1;
@@ -238,8 +241,7 @@ static void adding_what_it_was_made_of(void **state) {
         c.in[0] = integers(arena, &rng, SHAPE(3, 5, 6, 7));
         c.in[1] = integers(arena, &rng, SHAPE(5, 5, 3, 3));
         c.in[2] = integers(arena, &rng, SHAPE(5));
-        c.norm = (BatchNormSpec){tensor_zeros(arena, SHAPE(5))->data,
-                                 tensor_zeros(arena, SHAPE(5))->data, 0.1f, 1e-5f, true};
+        c.norm = norm_of(arena, 5, true);
         bool given[INPUTS] = {false, true, true};
         compare(arena, &c, own_addend_whole, own_addend_parts, given);
     }
@@ -284,8 +286,7 @@ static void deferred_values(void **state) {
                               1);
         for (int k = 1; k < 3; k++) c.in[k] = sample_leaf(arena, &rng, SHAPE(C), 1);
         c.in[3] = sample_leaf(arena, &rng, SHAPE(C, C / groups, 3, 3), 1);
-        c.norm = (BatchNormSpec){tensor_zeros(arena, SHAPE(C))->data,
-                                 tensor_zeros(arena, SHAPE(C))->data, 0.1f, 1e-5f, trial & 2};
+        c.norm = norm_of(arena, C, trial & 2);
         for (int k = 0; k < C; k++) c.norm.var[k] = 1;
         bool given[INPUTS] = {trial & 4, true, true, true};
         compare(arena, &c, values_later, values_at_once, given);

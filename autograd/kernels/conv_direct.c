@@ -276,23 +276,14 @@ static void direction_weight(const Direction *way, const float *frame, const flo
     }
 }
 
-/* The sums of a group, to be added to its dw part by part. */
-typedef struct Unpacking {
-    const Direction *way;
-    const float *sums;
-    float *dw;
-} Unpacking;
-
-static void unpack_part(void *context, int part, int worker) {
-    (void)worker;
-    const Unpacking *unpacking = context;
-    const Sweep *sweep = unpacking->way->sweep;
+static void direction_unpack(const Direction *way, int part, const float *sums, float *dw) {
+    const Sweep *sweep = way->sweep;
     const SweepClass *class = &sweep->class[0];
     int all = sweep->out_channels, begin = panel_begin(all, part), left = all - begin;
-    int width = unpacking->way->by_lines ? all : panel_width(all, begin);
+    int width = way->by_lines ? all : panel_width(all, begin);
     int channels = width < left ? width : left;
-    const float *sums = unpacking->sums + (size_t) class->taps * (size_t)begin;
-    float *dw = unpacking->dw + (size_t)begin * sweep->weight_step;
+    sums += (size_t) class->taps * (size_t)begin;
+    dw += (size_t)begin * sweep->weight_step;
     for (int t = 0; t < class->taps; t++, sums += width)
         for (int j = 0; j < channels; j++)
             dw[class->weight[t] + (size_t)j * sweep->weight_step] += sums[j];
@@ -314,7 +305,10 @@ static void start(Arena *arena, ConvPass *pass, int uses, const float *w, const 
                                            uses & CONV_DOWN ? w : NULL, b);
     if (uses & CONV_UP)
         direct->to[FINE] = direction_new(arena, sweep_up(arena, &map->sides), map->groups, w, b);
-    if (uses & CONV_WEIGHT) pass->gradient = gradient_floats(&direct->to[COARSE]);
+    if (uses & CONV_WEIGHT) {
+        pass->gradient = gradient_floats(&direct->to[COARSE]);
+        pass->parts = direct->to[COARSE].parts;
+    }
     pass->samples = 1;
 }
 
@@ -347,9 +341,10 @@ static void weight(const ConvPass *pass, int count, float *sums, int worker) {
     direction_weight(&direct->to[COARSE], taken->frame[COARSE], taken->coarse, sums, worker);
 }
 
-static void unpack(const ConvPass *pass, const float *sums, float *dw) {
-    const Direction *way = &((const Direct *)pass->plan)->to[COARSE];
-    parallel_for(way->parts, unpack_part, &(Unpacking){way, sums, dw});
+static void unpack(const ConvPass *pass, int part, const float *sums, float *dw, int worker) {
+    const Direct *direct = pass->plan;
+    (void)worker;
+    direction_unpack(&direct->to[COARSE], part, sums, dw);
 }
 
 const ConvMethod conv_direct = {

@@ -57,7 +57,7 @@ void conv_planes_out(const float *planes, size_t floats, bool add, float *out) {
 static void run_groups(const ConvPass *pass, int first, int end, int worker, ConvRunBody *body,
                        const void *context) {
     const ConvMap *map = pass->map;
-    ConvRun run = {.chunk = first / CHUNK, .worker = worker, .step = (size_t)map->groups};
+    ConvRun run = {.chunk = chunk_of(first), .worker = worker, .step = (size_t)map->groups};
     run.samples = end - first < pass->samples ? end - first : pass->samples;
     for (run.group = 0; run.group < map->groups; run.group++) {
         run.first = (size_t)first * run.step + (size_t)run.group;
@@ -87,4 +87,22 @@ static void run_index(void *context, int i, int worker) {
 void conv_pass_along(const ConvPass *pass, ConvRunBody *body, const void *context) {
     int runs = (pass->map->batch + pass->samples - 1) / pass->samples;
     parallel_along(runs, run_index, &(Along){pass, body, context});
+}
+
+typedef struct Unpacking {
+    const ConvPass *pass;
+    const float *sums;
+    float *dw;
+} Unpacking;
+
+static void unpack_part(void *context, int i, int worker) {
+    const Unpacking *u = context;
+    const ConvPass *pass = u->pass;
+    size_t group = (size_t)(i / pass->parts);
+    pass->map->method->unpack(pass, i % pass->parts, u->sums + group * pass->gradient,
+                              u->dw + group * pass->map->weights, worker);
+}
+
+void conv_pass_unpack(const ConvPass *pass, const float *sums, float *dw) {
+    parallel_for(pass->map->groups * pass->parts, unpack_part, &(Unpacking){pass, sums, dw});
 }

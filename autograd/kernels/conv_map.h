@@ -50,13 +50,15 @@ typedef struct ConvPass {
     int channels[SIDES]; /* of one group */
     size_t plane[SIDES]; /* floats */
     size_t gradient;     /* floats of one group's dw, in an order of the method's */
+    int parts;           /* of a group's dw, that different workers unpack */
 } ConvPass;
 
 struct ConvMethod {
     const char *name;
     bool exact; /* may run where whole numbers shall stay exact */
     bool (*fits)(const ConvMap *map);
-    /* Fills pass->plan, samples and gradient. Results begin with b (NULL: zeros). */
+    /* Fills pass->plan and samples; for CONV_WEIGHT gradient and parts. Results begin with b (NULL:
+     * zeros). */
     void (*start)(Arena *arena, ConvPass *pass, int uses, const float *w, const float *b);
     /* One sample's planes[channels][plane] of one group: sample `slot` of those worked on together.
      * They must stay where they are until their products are made. */
@@ -69,8 +71,8 @@ struct ConvMethod {
                  bool add, int worker);
     /* Adds to sums[gradient] what `count` samples, taken on both sides, make of one group's dw. */
     void (*weight)(const ConvPass *pass, int count, float *sums, int worker);
-    /* Adds one group's sums to dw[R,K]. */
-    void (*unpack)(const ConvPass *pass, const float *sums, float *dw);
+    /* Adds one part of a group's sums to dw[R,K]. */
+    void (*unpack)(const ConvPass *pass, int part, const float *sums, float *dw, int worker);
 };
 
 /* w and b may be NULL where only CONV_WEIGHT is asked for. Owned by the arena. */
@@ -95,6 +97,9 @@ void conv_pass_chunk(const ConvPass *pass, int chunk, int worker, ConvRunBody *b
                      const void *context);
 /* For those of the batch, as parallel_along does: what has no sums need not go by chunks. */
 void conv_pass_along(const ConvPass *pass, ConvRunBody *body, const void *context);
+
+/* Adds sums[groups][gradient] to dw[groups][R,K]. */
+void conv_pass_unpack(const ConvPass *pass, const float *sums, float *dw);
 
 /* What a method has made of planes in its scratch, in place of what is in out[floats] or added to
  * it. A large batch's planes lie in memory, which is slow to take a few bytes for each in turn. */

@@ -15,7 +15,6 @@
  * of a few samples stay in the second-level cache; the weights pass by once for all of them. */
 #include <string.h>
 
-#include "autograd/kernels/parallel.h"
 #include "autograd/kernels/vector.h"
 #include "autograd/kernels/winograd_plan.h"
 
@@ -125,31 +124,18 @@ static void give(const ConvPass *pass, ConvSide which, int group, int slot, int 
     conv_planes_out(planes, (size_t)channels * (size_t)side->positions, add, out);
 }
 
-/* The sums of a group, to be added to its dw. */
-typedef struct Unpacking {
-    const WinogradPlan *plan;
-    const float *sums;
-    float *dw;
-} Unpacking;
-
-/* sums[36][channel c][pitch] to dw[R][c][9] */
-static void unpack_channel(void *context, int c, int worker) {
-    const Unpacking *unpacking = context;
-    const WinogradPlan *plan = unpacking->plan;
+/* sums[36][channel][pitch] to dw[R][channel][9] */
+static void unpack(const ConvPass *pass, int channel, const float *sums, float *dw, int worker) {
+    const WinogradPlan *plan = pass->plan;
     const WinogradSide *coarse = &plan->side[COARSE];
     size_t channels = (size_t)plan->side[FINE].channels, pitch = (size_t)coarse->pitch;
     float *kernels = winograd_kernels(plan, worker);
     memset(kernels, 0, sizeof *kernels * WINOGRAD_PLACES * pitch);
-    winograd_weight_back(unpacking->sums + (size_t)c * pitch, coarse->weight, NULL, kernels,
+    winograd_weight_back(sums + (size_t)channel * pitch, coarse->weight, NULL, kernels,
                          coarse->kernel, coarse->pitch);
-    float *dw = unpacking->dw + (size_t)c * WINOGRAD_PLACES;
+    dw += (size_t)channel * WINOGRAD_PLACES;
     for (size_t r = 0; r < (size_t)coarse->channels; r++, dw += channels * WINOGRAD_PLACES)
         for (size_t k = 0; k < WINOGRAD_PLACES; k++) dw[k] += kernels[k * pitch + r];
-}
-
-static void unpack(const ConvPass *pass, const float *sums, float *dw) {
-    const WinogradPlan *plan = pass->plan;
-    parallel_for(plan->side[FINE].channels, unpack_channel, &(Unpacking){plan, sums, dw});
 }
 
 const ConvMethod conv_winograd = {

@@ -30,9 +30,13 @@ void parallel_along(int count, ParallelBody *body, void *context);
 typedef void PlaneBody(void *context, size_t plane, int worker);
 void parallel_planes(int samples, int channels, PlaneBody *body, void *context);
 
-/* The pieces that `samples` samples make, and where piece i begins and ends. */
+/* The pieces that `samples` samples make, the one that a sample is in, and where piece i begins and
+ * ends. */
 static inline int chunk_count(int samples) {
     return (samples + CHUNK - 1) / CHUNK;
+}
+static inline int chunk_of(int sample) {
+    return sample / CHUNK;
 }
 static inline int chunk_begin(int i) {
     return i * CHUNK;

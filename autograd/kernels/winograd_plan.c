@@ -197,5 +197,8 @@ void winograd_start(Arena *arena, ConvPass *pass, int uses, const float *w, cons
         memset(winograd_frame(plan, i), 0, sizeof(float) * plan->frame);
     if (uses & CONV_DOWN) side_weights(arena, pass, COARSE, w, b);
     if (uses & CONV_UP) side_weights(arena, pass, FINE, w, b);
-    if (uses & CONV_WEIGHT) pass->gradient = WINOGRAD_VALUES * plan->side[COARSE].weight;
+    if (uses & CONV_WEIGHT) {
+        pass->gradient = WINOGRAD_VALUES * plan->side[COARSE].weight;
+        pass->parts = plan->side[FINE].channels;
+    }
 }

@@ -96,14 +96,12 @@ static RowMap map_of(const Entry *entry, size_t c) {
     return (RowMap){b->mean[c], b->scale[c], entry->in[2]->data[c], b->cut};
 }
 
-static void map_plane(const Entry *entry, size_t p, float *y) {
+/* Of y, without what a tail does behind the map; context: the entry. */
+static void map_plane(const void *context, size_t p, float *y) {
+    const Entry *entry = context;
     const BatchNorm *b = entry->saved;
     RowMap map = map_of(entry, p % (size_t)b->channels);
     row_map(&map, plane_of(entry, p), b->row, y);
-}
-
-static void later_plane(const void *context, size_t p, float *plane) {
-    map_plane(context, p, plane);
 }
 
 static void normalize_plane(void *context, size_t p, int worker) {
@@ -159,7 +157,7 @@ static void defer_values(Tape *tape, const Entry *entry) {
     Entry *copy = arena_alloc(tape->arena, sizeof *copy);
     Deferred *values = arena_alloc(tape->arena, sizeof *values);
     *copy = *entry;
-    *values = (Deferred){later_plane, copy};
+    *values = (Deferred){map_plane, copy};
     entry->out->values = values;
     entry->out->data = NULL;
 }

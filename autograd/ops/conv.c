@@ -194,11 +194,9 @@ static void backward_chunk(void *context, int i, int worker) {
 }
 
 static void add_sums(const Pass *pass, Tensor *w, Tensor *b) {
-    const ConvMap *map = pass->map;
     const float *sums = partials_sum(&pass->partials);
-    for (int g = 0; g < map->groups; g++, sums += pass->conv.gradient)
-        if (w->needs_grad)
-            map->method->unpack(&pass->conv, sums, w->grad + (size_t)g * map->weights);
+    if (w->needs_grad) conv_pass_unpack(&pass->conv, sums, w->grad);
+    sums += pass->conv.gradient * (size_t)pass->map->groups;
     for (size_t o = 0; pass->bias && o < b->count; o++) b->grad[o] += sums[o];
 }
 

@@ -142,8 +142,7 @@ static void conv_transpose_backward(const Entry *entry) {
     pass.partials = partials_new(arena, size, map->batch);
     partials_along(&pass.partials, backward_chunk, &pass);
     const float *sums = partials_sum(&pass.partials);
-    for (size_t g = 0; pass.weight && g < groups; g++)
-        map->method->unpack(&pass.conv, sums + g * pass.conv.gradient, w->grad + g * map->weights);
+    if (pass.weight) conv_pass_unpack(&pass.conv, sums, w->grad);
     for (size_t o = 0; pass.bias && o < b->count; o++)
         b->grad[o] += sums[pass.conv.gradient * groups + o];
     arena_rewind(arena, mark);
